@@ -1,0 +1,1 @@
+"""One-machine topology: PostgreSQL and every service as supervised child processes."""

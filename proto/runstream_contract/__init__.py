@@ -1,0 +1,1 @@
+"""What both ends of the wire agree on beyond the generated code: limits, name rules, ids, the columnar codec."""
