@@ -1,0 +1,41 @@
+"""The peer: MLflow's own tracking server, measured at its best on the same PostgreSQL and machine.
+
+Everything here is synchronous; from a coroutine, call it with `asyncio.to_thread`.
+"""
+
+from benchmarks.peer.load import (
+    load_history,
+    load_points,
+    load_search_experiment,
+)
+from benchmarks.peer.read import HistoryRate, history_chart_latency, history_whole_rate, search_runs_latency
+from benchmarks.peer.server import MlflowServer
+from benchmarks.peer.write import (
+    AppendGrowth,
+    LoggingRate,
+    Rate,
+    append_growth,
+    create_run_rate,
+    log_batch_rate,
+    log_metric_rate,
+    write_delay,
+)
+
+__all__ = [
+    "AppendGrowth",
+    "HistoryRate",
+    "LoggingRate",
+    "MlflowServer",
+    "Rate",
+    "append_growth",
+    "create_run_rate",
+    "history_chart_latency",
+    "history_whole_rate",
+    "load_history",
+    "load_points",
+    "load_search_experiment",
+    "log_batch_rate",
+    "log_metric_rate",
+    "search_runs_latency",
+    "write_delay",
+]
