@@ -247,17 +247,15 @@ class LocalPostgres:
     def _run(self, program: str, arguments: Sequence[str]) -> str:
         """Run one of the wheel's programs as the server's user; returns its output, raises PostgresError with it."""
         command = [_program(program), *arguments]
-        options = self._account.popen_options()
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             check=False,
             timeout=_TOOL_TIMEOUT_SECONDS,
             cwd="/",
-            **options,
+            **self._account.popen_options(),
         )
         if done.returncode != 0:
             raise PostgresError(f"{program} failed with status {done.returncode}\n{done.stderr.strip()}")

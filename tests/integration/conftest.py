@@ -1,0 +1,1 @@
+"""Fixtures of the cross-process tests; the servers come from the root conftest.py."""

@@ -1,0 +1,1 @@
+"""Servers and other helpers for tests of every package."""

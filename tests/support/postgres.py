@@ -1,0 +1,62 @@
+"""PostgreSQL for tests: the embedded product's own server class, over a throw-away directory."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runstream.embedded.postgres import LocalPostgres
+
+from deploy.local.process import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# Small, so that several test workers fit on one machine.
+_SMALL = {"shared_buffers": "64MB", "max_wal_size": "1GB"}
+# For the shared server only: it is never restarted, so nothing needs to reach the disk.
+_SHARED = {**_SMALL, "fsync": "off", "full_page_writes": "off"}
+
+
+class PostgresServer(LocalPostgres):
+    """A PostgreSQL server that a test may kill and restart. The data directory survives both."""
+
+    def restart(self) -> None:
+        """Start the server again over the same data and port, after `kill` or `stop`."""
+        self.stop()
+        self.start()
+
+
+@contextlib.contextmanager
+def running_postgres(settings: Mapping[str, str] = _SMALL) -> Iterator[PostgresServer]:
+    """Run a server until the block ends, then delete its data."""
+    # Not pytest's temporary folder: root's is closed to the server's own user, and pytest closes it again at will.
+    directory = Path(tempfile.mkdtemp(prefix="runstream-pg-"))
+    server = PostgresServer(directory / "data", free_port(), settings=settings)
+    try:
+        server.initialise()
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(directory)
+
+
+def shared_postgres() -> contextlib.AbstractContextManager[PostgresServer]:
+    """Run a server without fsync, for the tests that do not crash it."""
+    return running_postgres(_SHARED)
+
+
+@contextlib.contextmanager
+def fresh_database(server: PostgresServer) -> Iterator[str]:
+    """Create an empty database, give its SQLAlchemy URL (asyncpg), and drop it with any open connection."""
+    name = f"test_{uuid.uuid4().hex}"
+    server.create_database(name)
+    try:
+        yield server.url(name)
+    finally:
+        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
