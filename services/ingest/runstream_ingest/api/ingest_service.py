@@ -1,0 +1,60 @@
+"""gRPC handlers of IngestService over raw request bytes, so that validated bytes are forwarded without re-encoding."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+from runstream_proto.common.v1.position_pb2 import BusPosition
+from runstream_proto.ingest.v1.ingest_service_pb2 import LogMetricsResponse, StreamMetricsResponse
+
+from runstream_ingest.admission import InFlightBytes
+from runstream_ingest.api.stream_session import StreamSession
+from runstream_ingest.intake import Intake, check, decode_message
+
+SERVICE_NAME = "runstream.ingest.v1.IngestService"
+
+
+class IngestHandlers:
+    """Translates between the wire and the intake."""
+
+    def __init__(self, intake: Intake, in_flight: InFlightBytes) -> None:
+        self._intake = intake
+        self._in_flight = in_flight
+
+    async def log_metrics(
+        self, data: bytes, context: "grpc.aio.ServicerContext[bytes, LogMetricsResponse]"
+    ) -> LogMetricsResponse:
+        """Accept one batch; returns when it is durable."""
+        del context
+        batch = check(decode_message(data), data)
+        self._in_flight.try_acquire(len(data))
+        try:
+            await self._intake.require_run(batch)
+            position = await self._intake.forward(batch)
+        finally:
+            self._in_flight.release(len(data))
+        return LogMetricsResponse(
+            position=BusPosition(topic=position.topic, partition=position.partition, offset=position.offset),
+            point_count=batch.point_count,
+        )
+
+    async def stream_metrics(
+        self,
+        messages: AsyncIterator[bytes],
+        context: "grpc.aio.ServicerContext[bytes, StreamMetricsResponse]",
+    ) -> None:
+        """Accept a sequence of batches."""
+        await StreamSession(self._intake, self._in_flight, context.write).run(messages)
+
+    def generic_handler(self) -> grpc.GenericRpcHandler:
+        """Handlers to register with a server; requests stay bytes."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE_NAME,
+            {
+                "LogMetrics": grpc.unary_unary_rpc_method_handler(
+                    self.log_metrics, response_serializer=LogMetricsResponse.SerializeToString
+                ),
+                "StreamMetrics": grpc.stream_stream_rpc_method_handler(
+                    self.stream_metrics, response_serializer=StreamMetricsResponse.SerializeToString
+                ),
+            },
+        )
