@@ -26,7 +26,7 @@ _BIN_DIR = LOCAL_DIR / "bin"
 _DEFAULT_PORT = 9000
 _START_TIMEOUT_SECONDS = 30.0
 _STOP_TIMEOUT_SECONDS = 10.0
-_INSTALL_GO = "install Go 1.24 or newer (https://go.dev/dl)"
+_INSTALL_GO = "install Go 1.25 or newer (https://go.dev/dl)"
 
 
 def build_server() -> Path:
