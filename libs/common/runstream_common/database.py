@@ -162,6 +162,16 @@ class Database:
         async with mapped_errors(), self.engine.begin() as connection:
             yield connection
 
+    @asynccontextmanager
+    async def driver(self) -> AsyncIterator[asyncpg.Connection]:
+        """The driver's connection by itself, each statement its own transaction; for hot paths.
+
+        Open one with ``connection.transaction()`` where several statements belong together.
+        """
+        async with mapped_errors(), self._autocommit.connect() as connection:
+            pooled = await connection.get_raw_connection()
+            yield pooled.driver_connection
+
     @staticmethod
     async def raw(session: AsyncSession | AsyncConnection) -> asyncpg.Connection:
         """The driver's connection under a session or connection, inside the same transaction; for COPY.
