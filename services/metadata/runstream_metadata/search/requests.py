@@ -1,0 +1,93 @@
+"""What a search is asked and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runstream_common.errors import InvalidArgument
+from runstream_metadata.entities import LifecycleStage, ViewType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEFAULT_PAGE_SIZE = 1_000
+"""Results of a page when the request does not say."""
+
+MAX_PAGE_SIZE = 50_000
+"""Most results of a page (MLflow `SEARCH_MAX_RESULTS_THRESHOLD`)."""
+
+MAX_EXPERIMENTS = 1_000
+"""Most experiments of one search of runs."""
+
+_STAGES = {
+    ViewType.ACTIVE_ONLY: (LifecycleStage.ACTIVE,),
+    ViewType.DELETED_ONLY: (LifecycleStage.DELETED,),
+    ViewType.ALL: (LifecycleStage.ACTIVE, LifecycleStage.DELETED),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunSearch:
+    """A search of runs.
+
+    Args:
+        experiment_ids: where to look, at most MAX_EXPERIMENTS; unknown ones have no runs.
+        filter_text: grammar of docs/search.md; empty means all.
+        order_by: "ident [ASC|DESC]" items; ties are broken by start_time DESC, run_id ASC.
+        page_size: 1 to MAX_PAGE_SIZE; 0 means DEFAULT_PAGE_SIZE.
+        page_token: of the previous page; empty for the first.
+        mlflow_strict: refuse what MLflow's grammar does not have: OR, NOT and parentheses.
+    """
+
+    experiment_ids: Sequence[int]
+    filter_text: str = ""
+    order_by: Sequence[str] = ()
+    view_type: ViewType = ViewType.ACTIVE_ONLY
+    page_size: int = 0
+    page_token: str = ""
+    mlflow_strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """One page: ids in the asked order; the token is empty on the last page."""
+
+    run_ids: tuple[str, ...]
+    next_page_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentSearch:
+    """A search of experiments; arguments as in RunSearch. Default order: creation_time DESC, experiment_id DESC."""
+
+    filter_text: str = ""
+    order_by: Sequence[str] = ()
+    view_type: ViewType = ViewType.ACTIVE_ONLY
+    page_size: int = 0
+    page_token: str = ""
+    mlflow_strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentPage:
+    """One page: ids in the asked order; the token is empty on the last page."""
+
+    experiment_ids: tuple[int, ...]
+    next_page_token: str = ""
+
+
+def lifecycle_stages(view_type: ViewType) -> tuple[LifecycleStage, ...]:
+    """The stages that a view shows."""
+    return _STAGES[view_type]
+
+
+def checked_page_size(page_size: int) -> int:
+    """The page size with its default filled in.
+
+    Raises:
+        InvalidArgument: it is negative or more than MAX_PAGE_SIZE.
+    """
+    if not 0 <= page_size <= MAX_PAGE_SIZE:
+        raise InvalidArgument.of("page_size", f"must be 1 to {MAX_PAGE_SIZE}, or 0 for {DEFAULT_PAGE_SIZE}")
+    return page_size or DEFAULT_PAGE_SIZE
