@@ -1,0 +1,66 @@
+"""The services of the embedded stack: how each is started and what it is told."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runstream.embedded.options import ADMIN_PORT_DISTANCE, StackOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """One service process.
+
+    Attributes:
+        name: short name for log lines and messages.
+        module: run as `python -m module`.
+        port: gRPC port.
+        admin_port: port of /healthz, /readyz and /metrics.
+        environment: settings it gets on top of the supervisor's own environment.
+    """
+
+    name: str
+    module: str
+    port: int
+    admin_port: int
+    environment: Mapping[str, str]
+
+
+SERVICE_MODULES = {"metadata": "runstream_metadata", "ingest": "runstream_ingest"}
+"""Services in start order with their modules. The first one has the stack's main port."""
+
+
+def service_specs(options: StackOptions, database_url: str) -> list[ServiceSpec]:
+    """Specs of all services.
+
+    Args:
+        options: the stack's choices.
+        database_url: PostgreSQL of this stack, embedded or given.
+    """
+    ports = {name: options.port + index for index, name in enumerate(SERVICE_MODULES)}
+    shared = {
+        # An empty host tells clients to use the host that they reached us by.
+        "RUNSTREAM_SERVICES": ",".join(f"{name}=:{port}" for name, port in ports.items()),
+        "RUNSTREAM_METADATA_TARGET": f"{options.host}:{ports['metadata']}",
+        "RUNSTREAM_BUS_URL": f"kafka://{options.kafka}" if options.kafka else database_url,
+        "RUNSTREAM_DATABASE_URL": database_url,
+        "RUNSTREAM_OBJECT_STORE_URL": options.object_store_url or f"file://{options.data_dir / 'artifacts'}",
+        "RUNSTREAM_MIGRATE_ON_START": "true",
+        "RUNSTREAM_GRPC_HOST": options.host,
+        "RUNSTREAM_ADMIN_HOST": options.host,
+        "RUNSTREAM_LOG_FORMAT": os.environ.get("RUNSTREAM_LOG_FORMAT", options.log_format),
+    }
+    return [
+        ServiceSpec(
+            name,
+            module,
+            ports[name],
+            ports[name] + ADMIN_PORT_DISTANCE,
+            {
+                **shared,
+                "RUNSTREAM_GRPC_PORT": str(ports[name]),
+                "RUNSTREAM_ADMIN_PORT": str(ports[name] + ADMIN_PORT_DISTANCE),
+            },
+        )
+        for name, module in SERVICE_MODULES.items()
+    ]

@@ -1,0 +1,114 @@
+"""What a running stack leaves in its data directory for `down`, `status` and the next start."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import psutil
+
+STATE_FILE = "stack.json"
+LOCK_FILE = "stack.lock"
+LOG_FILE = "logs/runstream.log"
+
+
+class StackRunning(RuntimeError):
+    """Another stack works in the same data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRef:
+    """A process that can be told from a later one with the same pid.
+
+    Attributes:
+        pid: process id.
+        create_time: start time in seconds since the Unix epoch, as psutil reports it.
+    """
+
+    pid: int
+    create_time: float
+
+    @classmethod
+    def of(cls, pid: int) -> "ProcessRef":
+        """Reference to a process that runs now."""
+        return cls(pid, psutil.Process(pid).create_time())
+
+    def process(self) -> psutil.Process | None:
+        """The process, or None when it has ended."""
+        try:
+            process = psutil.Process(self.pid)
+            alive = process.create_time() == self.create_time and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return None
+        return process if alive else None
+
+
+@dataclass(slots=True)
+class StackState:
+    """A stack as its state file describes it.
+
+    Attributes:
+        supervisor: the process that holds the stack.
+        url: the one address for clients.
+        ready: whether every service was ready when the file was written.
+        services: process of each service.
+    """
+
+    supervisor: ProcessRef
+    url: str
+    ready: bool = False
+    services: dict[str, ProcessRef] = field(default_factory=dict)
+
+    def write(self, data_dir: Path) -> None:
+        """Replace the state file in one step."""
+        target = data_dir / STATE_FILE
+        staging = target.with_suffix(".new")
+        staging.write_text(json.dumps(asdict(self), indent=1))
+        staging.replace(target)
+
+
+def read_state(data_dir: Path) -> StackState | None:
+    """The state file's content; None when there is none."""
+    try:
+        raw = json.loads((data_dir / STATE_FILE).read_text())
+    except FileNotFoundError:
+        return None
+    services = {name: ProcessRef(**ref) for name, ref in raw["services"].items()}
+    return StackState(ProcessRef(**raw["supervisor"]), raw["url"], raw["ready"], services)
+
+
+@contextmanager
+def exclusive(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory; the lock goes with the process, however it ends.
+
+    Raises:
+        StackRunning: another process holds it.
+    """
+    handle = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            state = read_state(data_dir)
+            where = f" at {state.url} (pid {state.supervisor.pid})" if state else ""
+            raise StackRunning(
+                f"a stack already runs{where} with data in {data_dir}. Use it, stop it with `runstream down`, "
+                "or choose another folder with --data-dir."
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def end_leftovers(state: StackState, *, timeout_seconds: float = 10.0) -> None:
+    """End services whose supervisor was killed; call it while holding the data directory."""
+    processes = [p for p in (ref.process() for ref in state.services.values()) if p is not None]
+    for process in processes:
+        process.terminate()
+    _, stubborn = psutil.wait_procs(processes, timeout=timeout_seconds)
+    for process in stubborn:
+        process.kill()
+    psutil.wait_procs(stubborn, timeout=timeout_seconds)
