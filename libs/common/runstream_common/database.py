@@ -114,6 +114,23 @@ class Database:
             lock_timeout_ms=settings.database_lock_timeout_ms,
         )
 
+    def sibling(
+        self, *, application_name: str, pool_size: int, statement_timeout_ms: int, lock_timeout_ms: int
+    ) -> Database:
+        """The same database and schema with other limits and connections of its own; the caller stops it.
+
+        For work that must neither be cut off by the timeouts of requests nor take their connections.
+        """
+        return Database(
+            self._dsn,
+            schema=self.schema,
+            application_name=application_name,
+            pool_size=pool_size,
+            connect_timeout_seconds=self._connect_timeout_seconds,
+            statement_timeout_ms=statement_timeout_ms,
+            lock_timeout_ms=lock_timeout_ms,
+        )
+
     async def start(self) -> None:
         """Check that the database answers.
 
