@@ -24,7 +24,9 @@ ACCEPTED_AT_HEADER = "accepted-at-ms"
 class Publisher(Protocol):
     """The part of the bus that ingest uses."""
 
-    def send(self, topic: str, key: str, value: bytes, headers: Mapping[str, str] | None = None) -> asyncio.Future[Position]:
+    def send(
+        self, topic: str, key: str, value: bytes, headers: Mapping[str, str] | None = None
+    ) -> asyncio.Future[Position]:
         """Hand a message to the bus; the result comes when it is durable.
 
         Raises:

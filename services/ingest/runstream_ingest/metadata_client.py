@@ -31,7 +31,9 @@ class MetadataClient:
             PlatformError: what the metadata service answered, or Unavailable when it is away.
         """
         try:
-            answer = await self._runs.CheckRuns(CheckRunsRequest(run_ids=run_ids), timeout=CALL_TIMEOUT_SECONDS)
+            answer = await self._runs.CheckRuns(
+                CheckRunsRequest(run_ids=run_ids), timeout=CALL_TIMEOUT_SECONDS
+            )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
         return {run.run_id: _STATES.get(run.lifecycle_stage, RunState.UNKNOWN) for run in answer.runs}

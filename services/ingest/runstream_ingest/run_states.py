@@ -77,7 +77,11 @@ class RunStates:
     def known_active(self, run_id: str) -> bool:
         """Whether the run is active by a fresh cached answer; never waits."""
         entry = self._entries.get(run_id)
-        return entry is not None and entry[0] is RunState.ACTIVE and self._age(entry) <= self._policy.active_seconds
+        return (
+            entry is not None
+            and entry[0] is RunState.ACTIVE
+            and self._age(entry) <= self._policy.active_seconds
+        )
 
     async def require_active(self, run_id: str) -> None:
         """Return when the run takes points.
@@ -93,7 +97,9 @@ class RunStates:
         if state is RunState.UNKNOWN:
             raise RunNotFound(f"run_id: no run {run_id}; create it first", metadata={"run_id": run_id})
         if state is RunState.DELETED:
-            raise RunDeleted(f"run_id: run {run_id} is deleted; restore it to log to it", metadata={"run_id": run_id})
+            raise RunDeleted(
+                f"run_id: run {run_id} is deleted; restore it to log to it", metadata={"run_id": run_id}
+            )
 
     def _age(self, entry: tuple[RunState, float]) -> float:
         return self._clock.monotonic() - entry[1]
@@ -144,7 +150,9 @@ class RunStates:
                     self._remember(run_id, states.get(run_id, RunState.UNKNOWN))
                 self._settle(futures, states)
 
-    def _settle(self, futures: dict[str, "asyncio.Future[RunState]"], outcome: dict[str, RunState] | Exception) -> None:
+    def _settle(
+        self, futures: dict[str, "asyncio.Future[RunState]"], outcome: dict[str, RunState] | Exception
+    ) -> None:
         for run_id, future in futures.items():
             self._waiting.pop(run_id, None)
             if future.done():

@@ -8,7 +8,9 @@ class IngestSettings(ServiceSettings):
     """The ingest service"""
 
     metadata_target: str = Field(
-        "localhost:5050", min_length=1, description="gRPC `host:port` of the metadata service, asked whether runs exist"
+        "localhost:5050",
+        min_length=1,
+        description="gRPC `host:port` of the metadata service, asked whether runs exist",
     )
     run_cache_size: int = Field(
         200_000, ge=1, le=10_000_000, description="Runs whose state ingest remembers (about 200 bytes each)"

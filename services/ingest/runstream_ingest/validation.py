@@ -30,7 +30,9 @@ def check_batch(batch: RunLoggedColumns) -> int:
     violations = _check_ids(batch)
     if len(batch.series) > MAX_SERIES_PER_BATCH:
         violations.append(
-            FieldViolation("series", f"holds {len(batch.series)} keys, at most {MAX_SERIES_PER_BATCH} are allowed")
+            FieldViolation(
+                "series", f"holds {len(batch.series)} keys, at most {MAX_SERIES_PER_BATCH} are allowed"
+            )
         )
         raise InvalidArgument(violations)
     points = 0
@@ -41,7 +43,9 @@ def check_batch(batch: RunLoggedColumns) -> int:
             break
     if points > MAX_POINTS_PER_BATCH:
         violations.append(
-            FieldViolation("series", f"holds {points} points, at most {MAX_POINTS_PER_BATCH} are allowed in one message")
+            FieldViolation(
+                "series", f"holds {points} points, at most {MAX_POINTS_PER_BATCH} are allowed in one message"
+            )
         )
     if violations:
         raise InvalidArgument(violations[:MAX_VIOLATIONS])
@@ -51,7 +55,9 @@ def check_batch(batch: RunLoggedColumns) -> int:
 def _check_ids(batch: RunLoggedColumns) -> list[FieldViolation]:
     violations = []
     if not is_uuid(batch.batch_id):
-        violations.append(FieldViolation("batch_id", "must be a UUID such as 0190163d-8694-739b-aea5-966c26f8ad91"))
+        violations.append(
+            FieldViolation("batch_id", "must be a UUID such as 0190163d-8694-739b-aea5-966c26f8ad91")
+        )
     if not is_run_id(batch.run_id):
         violations.append(FieldViolation("run_id", "must be 32 lowercase hexadecimal characters"))
     if not batch.series:
@@ -63,7 +69,9 @@ def _check_series(index: int, series: MetricSeriesColumns, violations: list[Fiel
     problem = cached_key_problem(series.key)
     if problem is not None:
         violations.append(FieldViolation(f"series[{index}].key", f"{_shown(series.key)} {problem}"))
-    lengths = [len(column) // POINT_WIDTH_BYTES for column in (series.steps, series.timestamps_ms, series.values)]
+    lengths = [
+        len(column) // POINT_WIDTH_BYTES for column in (series.steps, series.timestamps_ms, series.values)
+    ]
     where = f"series[{index}] (key {_shown(series.key)})"
     if not lengths[0] == lengths[1] == lengths[2]:
         violations.append(
@@ -75,7 +83,9 @@ def _check_series(index: int, series: MetricSeriesColumns, violations: list[Fiel
         )
     elif lengths[0] == 0:
         violations.append(FieldViolation(where, "must hold at least one point"))
-    elif any(len(column) % POINT_WIDTH_BYTES for column in (series.steps, series.timestamps_ms, series.values)):
+    elif any(
+        len(column) % POINT_WIDTH_BYTES for column in (series.steps, series.timestamps_ms, series.values)
+    ):
         violations.append(FieldViolation(where, "arrays must be packed 8-byte numbers"))
     else:
         _check_times(index, series, violations)
@@ -95,4 +105,4 @@ def _check_times(index: int, series: MetricSeriesColumns, violations: list[Field
 
 
 def _shown(key: str) -> str:
-    return repr(key if len(key) <= 60 else f"{key[:57]}...")  # noqa: PLR2004 - keeps errors within header limits
+    return repr(key if len(key) <= 60 else f"{key[:57]}...")

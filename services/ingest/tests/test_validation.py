@@ -77,7 +77,9 @@ def test_too_many_points_are_refused() -> None:
     # The point limit is reached by cheap columns only above the byte limit, so it is checked on the decoded batch.
     count = MAX_POINTS_PER_BATCH // 2 + 1
     column = bytes(8 * count)
-    halves = [MetricSeriesColumns(key=k, steps=column, timestamps_ms=column, values=column) for k in ("a", "b")]
+    halves = [
+        MetricSeriesColumns(key=k, steps=column, timestamps_ms=column, values=column) for k in ("a", "b")
+    ]
     with pytest.raises(InvalidArgument, match="at most 1000000 are allowed"):
         check(RunLoggedColumns(batch_id=new_batch_id(), run_id=new_run_id(), series=halves), b"")
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import grpc
+from runstream_common.rpc.server import Registration
 from runstream_proto.common.v1.position_pb2 import BusPosition
 from runstream_proto.ingest.v1.ingest_service_pb2 import LogMetricsResponse, StreamMetricsResponse
 
@@ -45,8 +46,12 @@ class IngestHandlers:
         """Accept a sequence of batches."""
         await StreamSession(self._intake, self._in_flight, context.write).run(messages)
 
+    def registration(self) -> Registration:
+        """What the server registers; requests stay bytes, unlike with the generated function."""
+        return Registration(SERVICE_NAME, _add_to_server, self)
+
     def generic_handler(self) -> grpc.GenericRpcHandler:
-        """Handlers to register with a server; requests stay bytes."""
+        """The methods by name."""
         return grpc.method_handlers_generic_handler(
             SERVICE_NAME,
             {
@@ -58,3 +63,7 @@ class IngestHandlers:
                 ),
             },
         )
+
+
+def _add_to_server(handlers: IngestHandlers, server: grpc.aio.Server) -> None:
+    server.add_generic_rpc_handlers((handlers.generic_handler(),))

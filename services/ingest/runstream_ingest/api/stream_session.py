@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
 
-from runstream_common.bus.messages import Position
 from runstream_common.errors import Internal, PlatformError
-from runstream_common.rpc.status import code_of
+from runstream_common.rpc.status import status_code
 from runstream_proto.common.v1.position_pb2 import BusPosition
 from runstream_proto.ingest.v1.ingest_service_pb2 import BatchAck, BatchRejection, StreamMetricsResponse
 
 from runstream_ingest.admission import InFlightBytes
 from runstream_ingest.intake import Intake, check, decode_message
+
+if TYPE_CHECKING:
+    from runstream_common.bus.messages import Position
 
 DEFAULT_RETRY_DELAY_MS = 1000
 """Advice for retryable errors that do not say when to come back."""
@@ -29,7 +32,7 @@ def rejection(sequence: int, error: PlatformError) -> BatchRejection:
         delay_ms = DEFAULT_RETRY_DELAY_MS if after_seconds is None else max(1, int(after_seconds * 1000))
     return BatchRejection(
         sequence=sequence,
-        code=code_of(error).value[0],
+        code=status_code(error).value[0],
         reason=error.reason,
         message=error.message,
         retry_delay_ms=delay_ms,
@@ -44,7 +47,10 @@ class StreamSession:
     """
 
     def __init__(
-        self, intake: Intake, in_flight: InFlightBytes, write: Callable[[StreamMetricsResponse], Awaitable[None]]
+        self,
+        intake: Intake,
+        in_flight: InFlightBytes,
+        write: Callable[[StreamMetricsResponse], Awaitable[None]],
     ) -> None:
         self._intake = intake
         self._in_flight = in_flight
@@ -101,14 +107,20 @@ class StreamSession:
         self._in_flight.release(size_bytes)
         error = None if durable.cancelled() else durable.exception()
         if durable.cancelled() or error is not None:
-            cause = error if isinstance(error, PlatformError) else Internal("the batch was not stored; send it again")
+            cause = (
+                error
+                if isinstance(error, PlatformError)
+                else Internal("the batch was not stored; send it again")
+            )
             self._answer_rejection(sequence, cause)
             return
         position = durable.result()
         self._ready.acks.append(
             BatchAck(
                 sequence=sequence,
-                position=BusPosition(topic=position.topic, partition=position.partition, offset=position.offset),
+                position=BusPosition(
+                    topic=position.topic, partition=position.partition, offset=position.offset
+                ),
             )
         )
         self._wake.set()
