@@ -4,11 +4,18 @@ Everything here is synchronous; from a coroutine, call it with `asyncio.to_threa
 """
 
 from benchmarks.peer.load import (
+    LoadedHistory,
     load_history,
     load_points,
     load_search_experiment,
 )
-from benchmarks.peer.read import HistoryRate, history_chart_latency, history_whole_rate, search_runs_latency
+from benchmarks.peer.read import (
+    HistoryRate,
+    Latency,
+    history_chart_latency,
+    history_whole_rate,
+    search_runs_latency,
+)
 from benchmarks.peer.server import MlflowServer
 from benchmarks.peer.write import (
     AppendGrowth,
@@ -24,6 +31,8 @@ from benchmarks.peer.write import (
 __all__ = [
     "AppendGrowth",
     "HistoryRate",
+    "Latency",
+    "LoadedHistory",
     "LoggingRate",
     "MlflowServer",
     "Rate",

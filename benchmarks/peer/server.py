@@ -121,7 +121,7 @@ class MlflowServer:
         return [
             *(str(python), "-m", "mlflow", "server"),
             *("--host", self.host, "--port", str(self.port), "--workers", str(self.workers)),
-            *("--backend-store-uri", self.database_url.replace("postgresql:", "postgresql+psycopg2:", 1)),
+            *("--backend-store-uri", self.database_url.replace("postgresql:", "postgresql+psycopg:", 1)),
             *("--artifacts-destination", f"{self._folder.name}/artifacts"),
             *("--uvicorn-opts", "--no-access-log"),
         ]
@@ -158,7 +158,7 @@ def _environment() -> dict[str, str]:
 
 
 def _plain_url(database_url: str) -> str:
-    """Return the URL that both psycopg2 (through SQLAlchemy) and asyncpg take."""
+    """Return the URL that both psycopg (through SQLAlchemy) and asyncpg take."""
     parts = urlsplit(database_url)
     if parts.scheme.split("+")[0] not in {"postgresql", "postgres"}:
         raise ValueError(f"not a PostgreSQL URL: scheme {parts.scheme!r}")

@@ -7,8 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +33,15 @@ class Rate:
     connections: int
     worker_resident_bytes: int
     """Largest resident memory of a server worker seen during the load."""
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What one connection wrote, and when (seconds of the performance counter)."""
+
+    done: int
+    started: float
+    ended: float
 
 
 @dataclass(frozen=True)
@@ -76,8 +84,10 @@ def log_batch_rate(
             quarter of it for each.
         connections: Numbers of connections to try; each connection writes to a run of its own,
             so that none waits for another's row locks.
-        keys: Keys in a batch.
+        keys: Keys in a batch; divides 1000.
     """
+    if keys < 1 or workload.BATCH_POINTS % keys:
+        raise ValueError(f"{keys} keys do not share {workload.BATCH_POINTS} points evenly")
     experiment_id = server.create_experiment(f"log-batch-{uuid.uuid4().hex[:8]}")
 
     def writer(client: PeerClient) -> Callable[[], int]:
@@ -182,34 +192,45 @@ def _rate(
     server: MlflowServer, writer: Callable[[PeerClient], Callable[[], int]], seconds: float, connections: int
 ) -> Rate:
     """Run `connections` writers for `seconds` and count what was answered until the last one ended."""
-    ready = threading.Barrier(connections + 1)
-
-    def run() -> int:
-        with server.connect() as client:
-            try:
-                write = writer(client)
-                write()  # warm-up: opens the connection and, in the server, the one to the database
-            except BaseException:
-                ready.abort()
-                raise
-            ready.wait()
-            deadline = time.perf_counter() + seconds
-            done = 0
-            while time.perf_counter() < deadline:
-                done += write()
-            return done
-
+    ready = threading.Barrier(connections)
     with ThreadPoolExecutor(connections) as pool:
-        writers = [pool.submit(run) for _ in range(connections)]
+        writers = [pool.submit(_write_for, server, writer, seconds, ready) for _ in range(connections)]
         peak_bytes = 0
-        with suppress(threading.BrokenBarrierError):  # the writer's own error is raised below
-            ready.wait()
-        started = time.perf_counter()
-        while not all(each.done() for each in writers):
+        while wait(writers, timeout=_SAMPLE_SECONDS).not_done:
             peak_bytes = max(peak_bytes, *server.resident_bytes())
-            time.sleep(_SAMPLE_SECONDS)
-        done = sum(each.result() for each in writers)
-    return Rate(done / (time.perf_counter() - started), connections, peak_bytes)
+    _raise_first_cause(writers)
+    shares = [each.result() for each in writers]
+    elapsed = max(share.ended for share in shares) - min(share.started for share in shares)
+    return Rate(sum(share.done for share in shares) / elapsed, connections, peak_bytes)
+
+
+def _raise_first_cause(writers: Sequence[Future[_Share]]) -> None:
+    """Raise what stopped a writer, rather than that the others waited for it in vain."""
+    errors = [error for each in writers if (error := each.exception()) is not None]
+    for error in sorted(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
+        raise error
+
+
+def _write_for(
+    server: MlflowServer,
+    writer: Callable[[PeerClient], Callable[[], int]],
+    seconds: float,
+    ready: threading.Barrier,
+) -> _Share:
+    """Write on one connection, from the moment when all are ready until `seconds` later."""
+    with server.connect() as client:
+        try:
+            write = writer(client)
+            write()  # warm-up: opens the connection and, in the server, the one to the database
+        except BaseException:
+            ready.abort()  # else the other writers would wait for this one for ever
+            raise
+        ready.wait()
+        started = time.perf_counter()
+        done = 0
+        while time.perf_counter() < started + seconds:
+            done += write()
+        return _Share(done, started, time.perf_counter())
 
 
 def _create_run(client: PeerClient, experiment_id: str) -> str:
