@@ -1,0 +1,235 @@
+"""The bus that services use: publish, subscribe, tail, dead letters. Which transport carries it is a setting."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+from opentelemetry import propagate
+from runstream_contract.ids import new_batch_id
+
+from runstream_common.bus.messages import EVENT_ID, TRACEPARENT, Outgoing
+from runstream_common.bus.policy import DeadLetterPolicy
+from runstream_common.bus.subscription import Subscription
+from runstream_common.bus.topics import TOPICS, Topic, find_topic
+from runstream_common.errors import FailedPrecondition
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from runstream_common.bus.dead_letter_headers import DeadLetter
+    from runstream_common.bus.messages import Handler, Message, Position
+    from runstream_common.bus.subscription import SubscriptionStatus
+    from runstream_common.bus.transport import Transport
+    from runstream_common.settings import BusSettings
+
+log = structlog.get_logger(__name__)
+
+
+class Bus:
+    """Messages between services, at least once, in the order of each key while nobody retries.
+
+    Args:
+        transport: Kafka or PostgreSQL.
+        settings: bounds for publishing and parking.
+        topics: the topics to create at start.
+    """
+
+    name = "bus"
+
+    def __init__(self, transport: Transport, settings: BusSettings, topics: Sequence[Topic] = TOPICS) -> None:
+        self._transport = transport
+        self._settings = settings
+        self._topics = {topic.name: topic for topic in topics}
+        self._subscriptions: list[Subscription] = []
+        self._started = False
+
+    @property
+    def topology(self) -> str:
+        """``kafka`` or ``embedded``."""
+        return self._transport.topology
+
+    async def start(self) -> None:
+        """Connect, create what is missing, and start the subscriptions.
+
+        Raises:
+            Unavailable: the bus does not answer.
+        """
+        await self._transport.start(list(self._topics.values()), self._subscriptions)
+        self._started = True
+
+    async def stop_subscriptions(self) -> None:
+        """Let the batches in hand finish and take no more; publishing goes on. The first half of ``stop``."""
+        await self._transport.stop_subscriptions()
+
+    async def stop(self) -> None:
+        """Stop the subscriptions, make durable what was published, and disconnect."""
+        await self._transport.stop_subscriptions()
+        await self._transport.stop()
+        self._started = False
+
+    async def ping(self) -> None:
+        """Ask the bus for an answer, and the subscriptions whether they run; for readiness.
+
+        Raises:
+            Unavailable: the bus does not answer.
+            FailedPrecondition: a subscription stopped.
+        """
+        await self._transport.ping()
+        for subscription in self._subscriptions:
+            if subscription.state == "stopped":
+                raise FailedPrecondition(
+                    f"{subscription.name} stopped: {subscription.reason}", reason="SUBSCRIPTION_STOPPED"
+                )
+
+    async def ensure_topics(self) -> None:
+        """Create the topics that do not exist."""
+        await self._transport.ensure_topics(list(self._topics.values()))
+
+    async def publish(
+        self, topic: str, key: str, value: bytes, headers: Mapping[str, str] | None = None
+    ) -> Position:
+        """Publish one message; when this returns, it survives any crash.
+
+        Args:
+            key: messages of one key keep their order.
+            headers: ``event-id`` and ``traceparent`` are added when missing.
+
+        Returns:
+            Where the message is.
+
+        Raises:
+            ResourceExhausted: too many bytes are in flight; says when to come back.
+            Unavailable: the bus is away or too slow. The message may still arrive.
+            InvalidArgument: it is larger than the bus takes.
+        """
+        return await self.send(topic, key, value, headers)
+
+    def send(
+        self, topic: str, key: str, value: bytes, headers: Mapping[str, str] | None = None
+    ) -> asyncio.Future[Position]:
+        """Start a publish without waiting, so that a stream can have many on their way.
+
+        Messages of one key that are on their way together may be stored in another order.
+
+        Raises:
+            ResourceExhausted: at once. What else ``publish`` raises, the future raises.
+        """
+        return self._transport.send(Outgoing(topic, key, value, _with_ids(headers)))
+
+    def subscribe(
+        self,
+        topic: str,
+        group: str,
+        handler: Handler,
+        *,
+        max_messages: int = 500,
+        max_bytes: int = 16 * 1024 * 1024,
+        max_wait_ms: int = 200,
+        dead_letter: DeadLetterPolicy | None = None,
+        on_partitions: Callable[[frozenset[int]], None] | None = None,
+    ) -> Subscription:
+        """Handle a topic's messages in batches, under a durable group name. Call before ``start``.
+
+        Args:
+            group: each group gets every message once; the processes of one group share them.
+            max_messages: largest batch, messages.
+            max_bytes: largest batch, bytes; one message alone may exceed it.
+            max_wait_ms: longest time between two looks at a quiet queue.
+            dead_letter: when to give up; the settings' policy if not given.
+            on_partitions: called with the partitions that this process has, whenever they change.
+
+        Raises:
+            FailedPrecondition: the bus runs already.
+        """
+        if self._started:
+            raise FailedPrecondition("subscribe before the bus starts", reason="BUS_STARTED")
+        subscription = Subscription(
+            topic,
+            group,
+            handler,
+            max_messages=max_messages,
+            max_bytes=max_bytes,
+            max_wait_ms=max_wait_ms,
+            dead_letter=dead_letter or self._default_policy(),
+            on_partitions=on_partitions,
+        )
+        self._topics.setdefault(topic, find_topic(topic))
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def subscriptions(self) -> list[SubscriptionStatus]:
+        """The state of every subscription of this process."""
+        return [subscription.status() for subscription in self._subscriptions]
+
+    def tail(self, topic: str, *, from_beginning: bool = False) -> AsyncIterator[Message]:
+        """Follow a topic as a spectator, without a group that outlives the caller.
+
+        Args:
+            from_beginning: start with what the bus still holds. Kafka holds what retention allows,
+                PostgreSQL nothing that every group has handled.
+        """
+        return self._transport.tail(topic, from_beginning=from_beginning)
+
+    async def applied(self, group: str, positions: Sequence[Position]) -> bool:
+        """Whether the group has handled everything up to the positions, for reading one's own writes."""
+        return await self._transport.applied(group, positions)
+
+    async def list_dead_letters(
+        self, topic: str, group: str, *, limit: int = 100, after: str | None = None
+    ) -> Sequence[DeadLetter]:
+        """Parked messages, oldest first.
+
+        Args:
+            limit: most letters returned.
+            after: the id that the page before ended with.
+        """
+        return await self._transport.list_dead_letters(topic, group, limit=limit, after=after)
+
+    async def count_dead_letters(self, topic: str, group: str) -> int:
+        """How many messages of a group are parked."""
+        return await self._transport.count_dead_letters(topic, group)
+
+    async def get_dead_letter(self, topic: str, group: str, letter_id: str) -> DeadLetter:
+        """One parked message. Raises NotFound."""
+        return await self._transport.get_dead_letter(topic, group, letter_id)
+
+    async def replay_dead_letters(
+        self, topic: str, group: str, *, ids: Sequence[str] = (), limit: int = 1000
+    ) -> int:
+        """Send parked messages to their group once more; each leaves the list when it was sent.
+
+        Args:
+            ids: which ones; all, oldest first, if none is given.
+            limit: most letters sent.
+
+        Returns:
+            How many were sent.
+
+        Raises:
+            NotFound: an id is not on the list; those before it were sent.
+        """
+        if ids:
+            letters = [await self.get_dead_letter(topic, group, name) for name in ids[:limit]]
+        else:
+            letters = list(await self.list_dead_letters(topic, group, limit=limit))
+        for letter in letters:
+            await self._transport.replay_dead_letter(topic, group, letter)
+        return len(letters)
+
+    def _default_policy(self) -> DeadLetterPolicy:
+        return DeadLetterPolicy(
+            attempts=self._settings.poison_attempts,
+            max_ratio=self._settings.dead_letter_max_ratio,
+            min_messages=self._settings.dead_letter_min_messages,
+        )
+
+
+def _with_ids(headers: Mapping[str, str] | None) -> dict[str, str]:
+    complete = dict(headers or {})
+    if EVENT_ID not in complete:
+        complete[EVENT_ID] = new_batch_id()
+    if TRACEPARENT not in complete:
+        propagate.inject(complete)
+    return complete

@@ -1,0 +1,189 @@
+"""The bus on Kafka, over FastStream's KafkaBroker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+
+from runstream_common.bus.in_flight import InFlightBytes
+from runstream_common.bus.kafka_admin import MAX_RECORD_BYTES, KafkaAdmin
+from runstream_common.bus.kafka_consumer import KafkaSubscription
+from runstream_common.bus.kafka_dead_letters import KafkaDeadLetters
+from runstream_common.bus.kafka_errors import map_kafka_error
+from runstream_common.bus.kafka_publisher import KafkaPublisher
+from runstream_common.bus.kafka_reader import KafkaReader
+from runstream_common.bus.kafka_records import pass_through_decoder, pass_through_parser
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from runstream_common.bus.dead_letter_headers import DeadLetter
+    from runstream_common.bus.messages import Message, Outgoing, Position
+    from runstream_common.bus.subscription import Subscription
+    from runstream_common.bus.topics import Topic
+    from runstream_common.settings import BusSettings
+
+log = structlog.get_logger(__name__)
+
+LINGER_MS = 5
+BATCH_BYTES = 1024 * 1024
+"""A produce request carries up to this much a partition; aiokafka's 16 KiB would send 24 KB messages one by one."""
+
+REQUEST_TIMEOUT_MS = 30_000
+"""Above every join of a group; publishes have their own, shorter limit."""
+
+FETCH_PARTITION_BYTES = 4 * 1024 * 1024
+FETCH_BYTES = 32 * 1024 * 1024
+POLL_MS = 20
+"""FastStream sleeps this long after an empty poll, so it bounds the delay of a message on a quiet topic."""
+
+SESSION_TIMEOUT_MS = 10_000
+MAX_POLL_INTERVAL_MS = 300_000
+"""A handler may run this long; a held batch refreshes the clock, so retries may go on for ever."""
+
+CONNECT_RETRY_SECONDS = 1.0
+STOP_SECONDS = 15.0
+
+
+class KafkaTransport:
+    """See Transport.
+
+    Args:
+        bootstrap: ``host:port`` of some brokers.
+    """
+
+    topology = "kafka"
+
+    def __init__(self, bootstrap: Sequence[str], settings: BusSettings) -> None:
+        self._settings = settings
+        self._prefix = settings.topic_prefix
+        options = _producer_options(settings)
+        self._broker = KafkaBroker(
+            list(bootstrap),
+            **options,
+            allow_auto_create_topics=False,
+            apply_types=False,
+            graceful_timeout=STOP_SECONDS,
+            logger=logging.getLogger("runstream.bus.faststream"),
+            log_level=logging.DEBUG,
+        )
+        self._publisher = KafkaPublisher(
+            self._broker,
+            {"bootstrap_servers": list(bootstrap), **options},
+            prefix=self._prefix,
+            in_flight=InFlightBytes(settings.publish_max_in_flight_bytes),
+            timeout_seconds=settings.publish_timeout_seconds,
+        )
+        self._admin = KafkaAdmin(bootstrap, settings)
+        self._reader = KafkaReader(bootstrap, self._prefix)
+        self._dead_letters = KafkaDeadLetters(self._reader, self._publisher.send)
+        self._subscriptions: list[Subscription] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, topics: Sequence[Topic], subscriptions: Sequence[Subscription]) -> None:
+        self._subscriptions = list(subscriptions)
+        await self._admin.start()
+        await self.ensure_topics(topics)
+        await self._admin.ensure_dead_letters([item.dead_letter_topic for item in subscriptions])
+        for subscription in subscriptions:
+            self._subscribe(subscription)
+        try:
+            await self._broker.start()
+        except (KafkaError, OSError) as error:
+            raise map_kafka_error(error) or error from error
+
+    async def stop_subscriptions(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.stopping.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Concurrently: one after the other could take the graceful timeout each.
+        await asyncio.gather(*(subscriber.stop() for subscriber in self._broker.subscribers))
+
+    async def stop(self) -> None:
+        await self._publisher.flush()
+        await self._broker.stop()
+        await self._admin.stop()
+
+    async def ping(self) -> None:
+        await self._admin.ping()
+
+    async def ensure_topics(self, topics: Sequence[Topic]) -> None:
+        await self._admin.ensure_topics(topics)
+
+    def send(self, outgoing: Outgoing) -> asyncio.Future[Position]:
+        return self._publisher.send(outgoing)
+
+    def tail(self, topic: str, *, from_beginning: bool) -> AsyncIterator[Message]:
+        return self._reader.tail(topic, from_beginning=from_beginning)
+
+    async def applied(self, group: str, positions: Sequence[Position]) -> bool:
+        wanted = {
+            TopicPartition(self._prefix + item.topic, item.partition): item.offset + 1 for item in positions
+        }
+        committed = await self._admin.committed(group, list(wanted))
+        return all(committed.get(item, 0) >= offset for item, offset in wanted.items())
+
+    async def list_dead_letters(
+        self, topic: str, group: str, *, limit: int, after: str | None
+    ) -> Sequence[DeadLetter]:
+        return await self._dead_letters.list(topic, group, limit=limit, after=after)
+
+    async def count_dead_letters(self, topic: str, group: str) -> int:
+        return await self._dead_letters.count(topic, group)
+
+    async def get_dead_letter(self, topic: str, group: str, letter_id: str) -> DeadLetter:
+        return await self._dead_letters.get(topic, group, letter_id)
+
+    async def replay_dead_letter(self, topic: str, group: str, letter: DeadLetter) -> None:
+        await self._dead_letters.replay(topic, group, letter)
+
+    def _subscribe(self, subscription: Subscription) -> None:
+        runner = KafkaSubscription(
+            subscription,
+            physical_topic=self._prefix + subscription.topic,
+            send=self._publisher.send,
+            consumer=lambda: subscriber.consumer,
+        )
+        # MANUAL: FastStream's default commits before the handler has run.
+        subscriber: Any = self._broker.subscriber(
+            self._prefix + subscription.topic,
+            group_id=self._prefix + subscription.group,
+            batch=True,
+            ack_policy=AckPolicy.MANUAL,
+            auto_offset_reset="earliest",
+            max_records=subscription.max_messages,
+            batch_timeout_ms=POLL_MS,
+            listener=runner,
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+            max_partition_fetch_bytes=FETCH_PARTITION_BYTES,
+            fetch_max_bytes=FETCH_BYTES,
+            parser=pass_through_parser,
+            decoder=pass_through_decoder,
+        )
+        subscriber(runner.on_batch)
+        self._tasks.append(asyncio.create_task(runner.watch_lag()))
+
+
+def _producer_options(settings: BusSettings) -> dict[str, Any]:
+    compression = settings.kafka_compression
+    return {
+        "acks": "all",
+        "enable_idempotence": True,
+        "compression_type": None if compression == "none" else compression,
+        "linger_ms": LINGER_MS,
+        "max_batch_size": BATCH_BYTES,
+        "max_request_size": MAX_RECORD_BYTES,
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
+    }

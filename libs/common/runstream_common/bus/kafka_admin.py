@@ -1,0 +1,130 @@
+"""Topics and groups on a Kafka cluster: create what is missing, read how far a group is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from runstream_common.bus.kafka_errors import map_kafka_error
+from runstream_common.settings import MAX_MESSAGE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from runstream_common.bus.topics import Topic
+    from runstream_common.settings import BusSettings
+
+log = structlog.get_logger(__name__)
+
+RECORD_HEADROOM_BYTES = 1024 * 1024
+"""Room for the key, headers (a dead letter's hold an error text) and the batch around a largest message."""
+
+MAX_RECORD_BYTES = MAX_MESSAGE_BYTES + RECORD_HEADROOM_BYTES
+
+DEAD_LETTER_RETENTION_HOURS = 24 * 90
+"""Long enough that a bad message can be looked at after a holiday; bounded, so that the queue is too."""
+
+_MS_PER_HOUR = 3_600_000
+
+
+class KafkaAdmin:
+    """Asks the cluster about topics and groups; reconnects by itself.
+
+    Args:
+        prefix: put before every name.
+    """
+
+    def __init__(self, bootstrap: Sequence[str], settings: BusSettings) -> None:
+        self._bootstrap = list(bootstrap)
+        self._settings = settings
+        self._prefix = settings.topic_prefix
+        self._client: AIOKafkaAdminClient | None = None
+        self._lock = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect. Raises Unavailable."""
+        await self._connected()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def ping(self, timeout_seconds: float = 5.0) -> None:
+        """Raise Unavailable when no broker answers in time."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await (await self._connected()).describe_cluster()
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise map_kafka_error(error) or error from error
+
+    async def ensure_topics(self, topics: Sequence[Topic]) -> None:
+        """Create the topics that do not exist; existing ones are left as they are."""
+        await self._create([self._new_topic(topic) for topic in topics])
+
+    async def ensure_dead_letters(self, names: Iterable[str]) -> None:
+        """Create dead-letter topics: one partition, so that a list has an order, and long retention."""
+        config = self._config(DEAD_LETTER_RETENTION_HOURS)
+        replicas = self._settings.kafka_replication_factor
+        await self._create(
+            [
+                NewTopic(self._prefix + name, num_partitions=1, replication_factor=replicas, topic_configs=config)
+                for name in names
+            ]
+        )
+
+    async def committed(self, group: str, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The offset that the group reads next, for each partition that it has committed."""
+        client = await self._connected()
+        offsets = await client.list_consumer_group_offsets(self._prefix + group, partitions=list(partitions))
+        return {item: found.offset for item, found in offsets.items() if found.offset >= 0}
+
+    def _new_topic(self, topic: Topic) -> NewTopic:
+        return NewTopic(
+            self._prefix + topic.name,
+            num_partitions=topic.partitions or self._settings.kafka_partitions,
+            replication_factor=self._settings.kafka_replication_factor,
+            topic_configs=self._config(topic.retention_hours or self._settings.kafka_retention_hours),
+        )
+
+    def _config(self, retention_hours: int) -> dict[str, str]:
+        config = {
+            "retention.ms": str(retention_hours * _MS_PER_HOUR),
+            "max.message.bytes": str(MAX_RECORD_BYTES),
+            # What the producer compressed stays as it is, so the broker's CPU is spared.
+            "compression.type": "producer",
+        }
+        if self._settings.kafka_replication_factor > 2:
+            config["min.insync.replicas"] = "2"
+        return config
+
+    async def _create(self, topics: Sequence[NewTopic]) -> None:
+        if not topics:
+            return
+        client = await self._connected()
+        response = await client.create_topics(list(topics))
+        for entry in response.topic_errors:
+            name, code = entry[0], entry[1]
+            if code == 0:
+                log.info("topic_created", topic=name)
+            elif code != TopicAlreadyExistsError.errno:
+                error = for_code(code)(f"{name}: {entry[2] if len(entry) > 2 else ''}")
+                raise map_kafka_error(error) or error
+
+    async def _connected(self) -> AIOKafkaAdminClient:
+        async with self._lock:
+            if self._client is None:
+                client = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, client_id="runstream-admin")
+                try:
+                    await client.start()
+                except (KafkaError, OSError) as error:
+                    await client.close()
+                    raise map_kafka_error(error) or error from error
+                self._client = client
+            return self._client

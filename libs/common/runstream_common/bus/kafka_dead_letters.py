@@ -1,0 +1,90 @@
+"""Dead letters on Kafka.
+
+A letter stays in its topic until retention removes it, so a replay appends a marker that names the letter, and
+the list leaves out what has a marker. A marker is younger than its letter, so it never goes first. The list
+reads the whole topic, which the ratio limit and retention keep small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from runstream_common.bus.dead_letter_headers import DeadLetter, read_dead_letter, replay_headers
+from runstream_common.bus.messages import DEAD_LETTER_PREFIX, Message, Outgoing
+from runstream_common.bus.subscription import dead_letter_topic
+from runstream_common.errors import NotFound
+
+if TYPE_CHECKING:
+    from runstream_common.bus.kafka_reader import KafkaReader
+
+REPLAYED = DEAD_LETTER_PREFIX + "replayed"
+"""Header of a marker: the id of the letter that was replayed."""
+
+
+class KafkaDeadLetters:
+    """Lists and replays parked messages.
+
+    Args:
+        send: publishes a message; resolves when it is durable.
+    """
+
+    def __init__(self, reader: KafkaReader, send: Callable[[Outgoing], Awaitable[object]]) -> None:
+        self._reader = reader
+        self._send = send
+
+    async def list(self, topic: str, group: str, *, limit: int, after: str | None) -> Sequence[DeadLetter]:
+        """Parked messages, oldest first, behind the one named ``after``."""
+        waiting = await self._waiting(topic, group)
+        ids = list(waiting)
+        start = ids.index(after) + 1 if after in waiting else _first_behind(ids, after)
+        return [
+            read_dead_letter(name, topic, group, waiting[name]) for name in islice(ids, start, start + limit)
+        ]
+
+    async def count(self, topic: str, group: str) -> int:
+        """How many messages are parked."""
+        return len(await self._waiting(topic, group))
+
+    async def get(self, topic: str, group: str, letter_id: str) -> DeadLetter:
+        """One parked message. Raises NotFound."""
+        waiting = await self._waiting(topic, group)
+        if letter_id not in waiting:
+            raise NotFound(f"no dead letter {letter_id} in {dead_letter_topic(topic, group)}")
+        return read_dead_letter(letter_id, topic, group, waiting[letter_id])
+
+    async def replay(self, topic: str, group: str, letter: DeadLetter) -> None:
+        """Publish to the original topic for this group alone, then note it.
+
+        A crash in between leaves the letter on the list; replaying it again changes nothing.
+        """
+        original = letter.message
+        await self._send(
+            Outgoing(topic, original.key, original.value, replay_headers(original.headers, group))
+        )
+        await self._send(Outgoing(dead_letter_topic(topic, group), original.key, b"", {REPLAYED: letter.id}))
+
+    async def _waiting(self, topic: str, group: str) -> dict[str, Message]:
+        waiting: dict[str, Message] = {}
+        parked: AsyncIterator[Message] = self._reader.read_to_end(dead_letter_topic(topic, group))
+        async for message in parked:
+            replayed = message.headers.get(REPLAYED)
+            if replayed is None:
+                waiting[f"{message.partition}:{message.offset}"] = message
+            else:
+                waiting.pop(replayed, None)
+        return waiting
+
+
+def _first_behind(ids: Sequence[str], after: str | None) -> int:
+    """Where to go on when the letter that a page ended with was replayed meanwhile."""
+    if after is None:
+        return 0
+    mark = _sort_key(after)
+    return next((index for index, name in enumerate(ids) if _sort_key(name) > mark), len(ids))
+
+
+def _sort_key(letter_id: str) -> tuple[int, int]:
+    partition, _, offset = letter_id.partition(":")
+    return (int(partition), int(offset)) if partition.isdecimal() and offset.isdecimal() else (-1, -1)

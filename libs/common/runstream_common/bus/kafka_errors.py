@@ -1,0 +1,41 @@
+"""What aiokafka says, as errors that a caller understands."""
+
+from __future__ import annotations
+
+from aiokafka import errors as kafka
+
+from runstream_common.errors import InvalidArgument, PlatformError, Unavailable
+
+RETRY_AFTER_SECONDS = 1.0
+
+SEQUENCE_LOST = (
+    kafka.OutOfOrderSequenceNumber,
+    kafka.UnknownProducerId,
+    kafka.InvalidProducerEpoch,
+    kafka.ProducerFenced,
+    kafka.InvalidProducerIdMapping,
+)
+"""After one of these an idempotent producer fails every later message too and has to be replaced."""
+
+
+def map_kafka_error(error: Exception) -> PlatformError | None:
+    """The error to raise instead, None when it is our own fault.
+
+    Returns:
+        InvalidArgument for a message that is too large; Unavailable when the broker is away, slow, or has
+        forgotten the producer's sequence.
+    """
+    if isinstance(error, (kafka.MessageSizeTooLargeError, kafka.RecordTooLargeError)):
+        return InvalidArgument(message="the message is larger than the bus takes", reason="MESSAGE_TOO_LARGE")
+    if isinstance(error, (TimeoutError, OSError, *SEQUENCE_LOST, kafka.ProducerClosed)):
+        return away()
+    if isinstance(error, kafka.KafkaError) and (
+        error.retriable or isinstance(error, (kafka.KafkaConnectionError, kafka.UnknownTopicOrPartitionError))
+    ):
+        return away()
+    return None
+
+
+def away() -> Unavailable:
+    """The broker does not answer, or not in time."""
+    return Unavailable("the bus is away", reason="BUS_UNAVAILABLE", retry_after_seconds=RETRY_AFTER_SECONDS)

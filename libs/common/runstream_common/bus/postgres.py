@@ -1,0 +1,178 @@
+"""The bus in a PostgreSQL table, over faststream-outbox: for one machine, and for small teams without Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+from faststream_outbox.client import OutboxClient
+from sqlalchemy import text
+
+from runstream_common.bus.in_flight import InFlightBytes
+from runstream_common.bus.postgres_consumer import PostgresSubscription
+from runstream_common.bus.postgres_dead_letters import PostgresDeadLetters
+from runstream_common.bus.postgres_listener import PostgresListener
+from runstream_common.bus.postgres_publisher import PostgresPublisher
+from runstream_common.bus.postgres_schema import MESSAGE, SCHEMA, ensure_groups, ensure_schema
+from runstream_common.bus.postgres_tail import PostgresTail, sweep_until_cancelled
+from runstream_common.database import Database, mapped_errors
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from runstream_common.bus.dead_letter_headers import DeadLetter
+    from runstream_common.bus.messages import Message, Outgoing, Position
+    from runstream_common.bus.subscription import Subscription
+    from runstream_common.bus.topics import Topic
+    from runstream_common.settings import BusSettings
+
+log = structlog.get_logger(__name__)
+
+SPARE_CONNECTIONS = 4
+CONNECTIONS_PER_SUBSCRIPTION = 3
+"""Its batch, its lease, its lag."""
+
+STATEMENT_TIMEOUT_MS = 30_000
+STOP_SECONDS = 15.0
+
+_APPLIED = text(
+    f"""SELECT NOT EXISTS (SELECT 1 FROM {SCHEMA}.message
+                         WHERE queue = :queue AND acquired_token IS NULL AND id <= :offset)
+           AND NOT EXISTS (SELECT 1 FROM {SCHEMA}.message
+                         WHERE queue = :queue AND acquired_token IS NOT NULL AND id <= :offset)"""  # noqa: S608
+)
+
+
+class PostgresTransport:
+    """See Transport. Positions are row ids in partition 0."""
+
+    topology = "embedded"
+
+    def __init__(self, url: str, settings: BusSettings) -> None:
+        self._url = url
+        self._settings = settings
+        self._prefix = settings.topic_prefix
+        self._publisher = PostgresPublisher(
+            url,
+            prefix=self._prefix,
+            in_flight=InFlightBytes(settings.publish_max_in_flight_bytes),
+            timeout_seconds=settings.publish_timeout_seconds,
+        )
+        self._database = self._open(SPARE_CONNECTIONS)
+        self._dead_letters = PostgresDeadLetters(self._database, self._prefix)
+        self._consumers: dict[str, PostgresSubscription] = {}
+        self._running: list[asyncio.Task[None]] = []
+        self._helpers: list[asyncio.Task[None]] = []
+        self._listener = PostgresListener(url, self._wake)
+
+    async def start(self, topics: Sequence[Topic], subscriptions: Sequence[Subscription]) -> None:
+        if subscriptions:
+            await self._database.stop()
+            self._database = self._open(SPARE_CONNECTIONS + CONNECTIONS_PER_SUBSCRIPTION * len(subscriptions))
+            self._dead_letters = PostgresDeadLetters(self._database, self._prefix)
+        async with mapped_errors():
+            await ensure_schema(self._database.engine)
+            await self.ensure_topics(topics)
+            await ensure_groups(
+                self._database.engine, [(self._prefix + item.topic, item.group) for item in subscriptions]
+            )
+        await self._publisher.start()
+        for subscription in subscriptions:
+            self._consume(subscription)
+        if subscriptions:
+            self._helpers.append(asyncio.create_task(self._listener.run()))
+        names = [self._prefix + topic.name for topic in topics]
+        letters = [self._prefix + item.dead_letter_topic for item in subscriptions]
+        self._helpers.append(
+            asyncio.create_task(
+                sweep_until_cancelled(
+                    self._database, names, letters, retention_hours=self._settings.kafka_retention_hours
+                )
+            )
+        )
+
+    async def stop_subscriptions(self) -> None:
+        for consumer in self._consumers.values():
+            consumer.subscription.stopping.set()
+            consumer.wake.set()
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=STOP_SECONDS)
+            for task in late:
+                log.warning("subscription_stop_timed_out")
+                task.cancel()
+        for task in self._helpers:
+            task.cancel()
+        await asyncio.gather(*self._helpers, *self._running, return_exceptions=True)
+
+    async def stop(self) -> None:
+        await self._publisher.stop()
+        await self._database.stop()
+
+    async def ping(self) -> None:
+        await self._database.ping()
+
+    async def ensure_topics(self, topics: Sequence[Topic]) -> None:
+        """A topic needs no table of its own here; its durable groups are noted, so they miss nothing."""
+        known = [(self._prefix + topic.name, group) for topic in topics for group in topic.groups]
+        await ensure_groups(self._database.engine, known)
+
+    def send(self, outgoing: Outgoing) -> asyncio.Future[Position]:
+        return self._publisher.send(outgoing)
+
+    def tail(self, topic: str, *, from_beginning: bool) -> AsyncIterator[Message]:
+        del from_beginning  # nothing is kept that every group has handled
+        return PostgresTail(self._database, self._prefix).follow(topic)
+
+    async def applied(self, group: str, positions: Sequence[Position]) -> bool:
+        async with self._database.read() as session:
+            for item in positions:
+                queue = f"{self._prefix}{item.topic}.{group}"
+                found = await session.execute(_APPLIED, {"queue": queue, "offset": item.offset})
+                if not found.scalar_one():
+                    return False
+        return True
+
+    async def list_dead_letters(
+        self, topic: str, group: str, *, limit: int, after: str | None
+    ) -> Sequence[DeadLetter]:
+        return await self._dead_letters.list(topic, group, limit=limit, after=after)
+
+    async def count_dead_letters(self, topic: str, group: str) -> int:
+        return await self._dead_letters.count(topic, group)
+
+    async def get_dead_letter(self, topic: str, group: str, letter_id: str) -> DeadLetter:
+        return await self._dead_letters.get(topic, group, letter_id)
+
+    async def replay_dead_letter(self, topic: str, group: str, letter: DeadLetter) -> None:
+        await self._dead_letters.replay(topic, group, letter)
+
+    def _open(self, connections: int) -> Database:
+        return Database(
+            self._url,
+            schema=SCHEMA,
+            application_name="runstream-bus",
+            pool_size=connections,
+            statement_timeout_ms=STATEMENT_TIMEOUT_MS,
+        )
+
+    def _consume(self, subscription: Subscription) -> None:
+        engine = self._database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        consumer = PostgresSubscription(
+            subscription,
+            prefix=self._prefix,
+            client=OutboxClient(engine, MESSAGE),
+            engine=engine,
+            listening=lambda: self._listener.connected,
+        )
+        self._consumers[consumer.queue] = consumer
+        self._running.append(asyncio.create_task(consumer.run()))
+        self._helpers.append(asyncio.create_task(consumer.renew_leases()))
+        self._helpers.append(asyncio.create_task(consumer.watch_lag()))
+
+    def _wake(self, queue: str | None) -> None:
+        if queue is None:
+            for consumer in self._consumers.values():
+                consumer.wake.set()
+        elif queue in self._consumers:
+            self._consumers[queue].wake.set()
