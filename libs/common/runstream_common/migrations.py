@@ -114,13 +114,14 @@ async def check_schema(database: Database, package: str) -> None:
 
 
 async def _migrate_with_retries(database: Database, config: Config, target: str) -> None:
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, ATTEMPTS):
         try:
-            return await _migrate(database, config, target)
+            await _migrate(database, config, target)
         except Aborted:
-            if attempt == ATTEMPTS:
-                raise
             log.warning("migration_waits_for_lock", schema=database.schema, attempt=attempt)
+        else:
+            return
+    await _migrate(database, config, target)
 
 
 async def _migrate(database: Database, config: Config, target: str) -> None:

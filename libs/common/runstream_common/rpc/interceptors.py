@@ -19,10 +19,9 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from runstream_common.database_errors import map_database_error
 from runstream_common.errors import DeadlineExceeded, Internal, PlatformError
 from runstream_common.metrics import rpc_metrics
-from runstream_common.rpc.status import to_status
+from runstream_common.rpc.status import status_code, to_status
 from runstream_common.telemetry import tracer, tracing_enabled
 
 if TYPE_CHECKING:
@@ -50,8 +49,8 @@ OUR_FAULTS = frozenset(
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """Wraps every method of the server.
 
-    - ``PlatformError`` becomes its status with details; a database error that has a meaning becomes the
-      error it maps to; anything else becomes INTERNAL with an error id, and its text stays in the log.
+    - ``PlatformError`` becomes its status with details; anything else becomes INTERNAL with an error id,
+      and its text stays in the log.
     - A unary call whose client set no deadline gets ``default_deadline_seconds``; streams have none.
 
     Args:
@@ -169,21 +168,20 @@ class _Call:
 
     def _explained(self, error: Exception) -> PlatformError:
         """The error that the client is told, after it is logged."""
-        known = error if isinstance(error, PlatformError) else map_database_error(error)
-        if known is None:
+        if not isinstance(error, PlatformError):
             error_id = uuid.uuid4().hex
             log.error("rpc_failed", method=self._method, error_id=error_id, exc_info=error)
             return Internal(f"internal error {error_id}", reason="INTERNAL", metadata={"error_id": error_id})
-        status = to_status(known)
-        write = log.warning if status.code in OUR_FAULTS else log.info
+        code = status_code(error)
+        write = log.warning if code in OUR_FAULTS else log.info
         write(
             "rpc_refused",
             method=self._method,
-            code=status.code.name,
-            reason=known.reason,
-            error=known.message,
+            code=code.name,
+            reason=error.reason,
+            error=error.message,
         )
-        return known
+        return error
 
     def _ended(self, code: grpc.StatusCode, seconds: float) -> None:
         if code is grpc.StatusCode.OK:

@@ -6,6 +6,8 @@ Imports nothing but the standard library, grpc, protobuf and Google's status mes
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -34,20 +36,20 @@ from runstream_common.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from google.protobuf.message import Message
 
 DOMAIN = "runstream"
 DETAILS_KEY = "grpc-status-details-bin"
 
-# A status travels in HTTP/2 trailers, which peers refuse beyond 8 KiB; the text is sent twice and the
-# details grow by a third in base64.
-MAX_MESSAGE_CHARS = 1000
-MAX_VIOLATIONS_BYTES = 2500
-MAX_METADATA_VALUE_CHARS = 250
+# A status travels in HTTP/2 trailers, which peers refuse beyond 8 KiB. The text is sent twice, once
+# percent-encoded; the details grow by a third in base64.
+MAX_MESSAGE_BYTES = 1500
+MAX_VIOLATIONS_BYTES = 2000
+MAX_METADATA_BYTES = 600
+MAX_FIELD_CHARS = 250
 
-# Subclasses after their bases: the last match wins when a class is looked up.
 CODES: dict[type[PlatformError], grpc.StatusCode] = {
     InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
@@ -92,7 +94,7 @@ def to_status(error: PlatformError) -> grpc.Status:
 def to_status_message(error: PlatformError) -> StatusMessage:
     """The same as ``google.rpc.Status``, for answers that carry a status inside a stream's message."""
     violations, omitted = _violations_that_fit(error)
-    metadata = {key: value[:MAX_METADATA_VALUE_CHARS] for key, value in error.metadata.items()}
+    metadata = _metadata_that_fits(error.metadata)
     if omitted:
         metadata["violations_omitted"] = str(omitted)
     details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
@@ -103,7 +105,7 @@ def to_status_message(error: PlatformError) -> StatusMessage:
         details.append(_retry_info(retry_after_seconds))
     return StatusMessage(
         code=status_code(error).value[0],
-        message=error.message[:MAX_MESSAGE_CHARS],
+        message=_clipped(error.message, MAX_MESSAGE_BYTES),
         details=[_packed(detail) for detail in details],
     )
 
@@ -141,13 +143,32 @@ def _violations_that_fit(error: PlatformError) -> tuple[list[BadRequest.FieldVio
     left = MAX_VIOLATIONS_BYTES
     for item in error.violations:
         violation = BadRequest.FieldViolation(
-            field=item.field[:MAX_METADATA_VALUE_CHARS], description=item.description[:MAX_MESSAGE_CHARS]
+            field=item.field[:MAX_FIELD_CHARS], description=_clipped(item.description, MAX_MESSAGE_BYTES)
         )
         left -= violation.ByteSize()
         if left < 0:
             break
         kept.append(violation)
     return kept, len(error.violations) - len(kept)
+
+
+def _metadata_that_fits(metadata: Mapping[str, str]) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    left = MAX_METADATA_BYTES
+    for key, value in metadata.items():
+        left -= len(key.encode()) + len(value.encode())
+        if left < 0:
+            break
+        kept[key] = value
+    return kept
+
+
+def _clipped(text: str, limit_bytes: int) -> str:
+    """The longest start of the text that takes no more than the limit when it is percent-encoded."""
+    if len(text) * 12 <= limit_bytes:
+        return text
+    sizes = accumulate(1 if " " <= char <= "~" and char != "%" else 3 * len(char.encode()) for char in text)
+    return text[: bisect_right(list(sizes), limit_bytes)]
 
 
 def _retry_info(seconds: float) -> RetryInfo:
