@@ -10,6 +10,7 @@ from runstream_proto.ingest.v1.ingest_service_pb2 import LogMetricsResponse, Str
 from runstream_ingest.admission import InFlightBytes
 from runstream_ingest.api.stream_session import StreamSession
 from runstream_ingest.intake import Intake, check, decode_message
+from runstream_ingest.metrics import count_accepted
 
 SERVICE_NAME = "runstream.ingest.v1.IngestService"
 
@@ -31,6 +32,7 @@ class IngestHandlers:
         try:
             await self._intake.require_run(batch)
             position = await self._intake.forward(batch)
+            count_accepted(batch.point_count)
         finally:
             self._in_flight.release(len(data))
         return LogMetricsResponse(
@@ -50,7 +52,7 @@ class IngestHandlers:
         """What the server registers; requests stay bytes, unlike with the generated function."""
         return Registration(SERVICE_NAME, _add_to_server, self)
 
-    def generic_handler(self) -> grpc.GenericRpcHandler:
+    def generic_handler(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
         """The methods by name."""
         return grpc.method_handlers_generic_handler(
             SERVICE_NAME,

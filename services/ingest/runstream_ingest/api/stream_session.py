@@ -4,19 +4,23 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from runstream_common.errors import Internal, PlatformError
+from runstream_common.errors import PlatformError, Unavailable
 from runstream_common.rpc.status import status_code
 from runstream_proto.common.v1.position_pb2 import BusPosition
 from runstream_proto.ingest.v1.ingest_service_pb2 import BatchAck, BatchRejection, StreamMetricsResponse
 
 from runstream_ingest.admission import InFlightBytes
-from runstream_ingest.intake import Intake, check, decode_message
+from runstream_ingest.intake import CheckedBatch, Intake, check, decode_message
+from runstream_ingest.metrics import BATCHES_REFUSED, count_accepted
 
 if TYPE_CHECKING:
     from runstream_common.bus.messages import Position
 
 DEFAULT_RETRY_DELAY_MS = 1000
 """Advice for retryable errors that do not say when to come back."""
+
+NOT_STORED = Unavailable("the batch was not stored; send it again", reason="NOT_STORED")
+"""For failures of the bus that it does not explain: the batch may be durable, and its id makes a repeat harmless."""
 
 
 def rejection(sequence: int, error: PlatformError) -> BatchRejection:
@@ -100,21 +104,17 @@ class StreamSession:
             if not forwarded:
                 self._in_flight.release(size_bytes)
         self._pending += 1
-        durable.add_done_callback(lambda done: self._settle(message.sequence, size_bytes, done))
+        durable.add_done_callback(lambda done: self._settle(message.sequence, batch, done))
 
-    def _settle(self, sequence: int, size_bytes: int, durable: "asyncio.Future[Position]") -> None:
+    def _settle(self, sequence: int, batch: CheckedBatch, durable: "asyncio.Future[Position]") -> None:
         self._pending -= 1
-        self._in_flight.release(size_bytes)
-        error = None if durable.cancelled() else durable.exception()
-        if durable.cancelled() or error is not None:
-            cause = (
-                error
-                if isinstance(error, PlatformError)
-                else Internal("the batch was not stored; send it again")
-            )
-            self._answer_rejection(sequence, cause)
+        self._in_flight.release(len(batch.data))
+        error = NOT_STORED if durable.cancelled() else durable.exception()
+        if error is not None:
+            self._answer_rejection(sequence, error if isinstance(error, PlatformError) else NOT_STORED)
             return
         position = durable.result()
+        count_accepted(batch.point_count)
         self._ready.acks.append(
             BatchAck(
                 sequence=sequence,
@@ -126,6 +126,7 @@ class StreamSession:
         self._wake.set()
 
     def _answer_rejection(self, sequence: int, error: PlatformError) -> None:
+        BATCHES_REFUSED.labels(error.reason).inc()
         self._ready.rejections.append(rejection(sequence, error))
         self._wake.set()
 
