@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import structlog
-from sqlalchemy import func, select
-
 from runstream_common.database import driver_dsn
+from sqlalchemy import func, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
