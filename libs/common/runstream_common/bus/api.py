@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +15,7 @@ from runstream_common.bus.topics import TOPICS, Topic, find_topic
 from runstream_common.errors import FailedPrecondition
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from runstream_common.bus.dead_letter_headers import DeadLetter

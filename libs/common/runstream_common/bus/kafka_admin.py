@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
-from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
@@ -15,6 +14,8 @@ from runstream_common.settings import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from aiokafka import TopicPartition
 
     from runstream_common.bus.topics import Topic
     from runstream_common.settings import BusSettings
@@ -74,12 +75,16 @@ class KafkaAdmin:
         replicas = self._settings.kafka_replication_factor
         await self._create(
             [
-                NewTopic(self._prefix + name, num_partitions=1, replication_factor=replicas, topic_configs=config)
+                NewTopic(
+                    self._prefix + name, num_partitions=1, replication_factor=replicas, topic_configs=config
+                )
                 for name in names
             ]
         )
 
-    async def committed(self, group: str, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+    async def committed(
+        self, group: str, partitions: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
         """The offset that the group reads next, for each partition that it has committed."""
         client = await self._connected()
         offsets = await client.list_consumer_group_offsets(self._prefix + group, partitions=list(partitions))

@@ -97,6 +97,7 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Give the batch in hand a moment to commit; after that it is delivered again, to its next owner."""
+        del revoked  # always all of them: see docs/decisions on the assignor
         self.revoking = True
         try:
             async with asyncio.timeout(REVOKE_WAIT_SECONDS):
@@ -167,7 +168,9 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
         async with asyncio.timeout(LAG_EVERY_SECONDS):
             ends = await consumer.end_offsets(assigned)
             starts = {
-                item: await consumer.committed(item) for item in assigned if item.partition not in self._committed
+                item: await consumer.committed(item)
+                for item in assigned
+                if item.partition not in self._committed
             }
         for item, committed in starts.items():
             self._committed.setdefault(item.partition, committed or 0)
@@ -214,7 +217,9 @@ class _KafkaDelivery:
             self._check_still_ours()
             await self._owner.keep_membership()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._owner.subscription.stopping.wait(), min(left, LOOK_EVERY_SECONDS))
+                await asyncio.wait_for(
+                    self._owner.subscription.stopping.wait(), min(left, LOOK_EVERY_SECONDS)
+                )
         self._check_still_ours()
 
     def _check_still_ours(self) -> None:

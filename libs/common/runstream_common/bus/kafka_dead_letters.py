@@ -7,7 +7,6 @@ reads the whole topic, which the ratio limit and retention keep small.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ from runstream_common.bus.subscription import dead_letter_topic
 from runstream_common.errors import NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
     from runstream_common.bus.kafka_reader import KafkaReader
 
 REPLAYED = DEAD_LETTER_PREFIX + "replayed"

@@ -124,7 +124,7 @@ class KafkaPublisher:
 
     async def _renew(self) -> None:
         """Replace the producer: after a broker outage a partition's sequence may have a gap that never closes."""
-        holder = self._broker.config.producer
+        holder: Any = self._broker.config.producer
         old = holder._producer  # noqa: SLF001 - FastStream has no public way to replace a producer
         await holder.connect(AIOKafkaProducer(**self._producer_options), serializer=None)
         await old.stop()
@@ -133,4 +133,3 @@ class KafkaPublisher:
         self._renewal = None
         if not task.cancelled() and task.exception() is not None:
             log.warning("producer_renewal_failed", exc_info=task.exception())
-

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -119,7 +118,8 @@ class PostgresSubscription:
                 await self.subscription.stopping.wait()
             except Exception as raised:
                 if transient_error(raised) is None:
-                    self.subscription.set_state("stopped", str(raised))
+                    self.subscription.set_state("stopped", f"{type(raised).__name__}: {raised}")
+                    log.exception("subscription_failed", subscription=self.subscription.name)
                     raise
                 failures += 1
                 self.subscription.set_state("retrying", str(raised))
@@ -155,6 +155,7 @@ class PostgresSubscription:
     async def _claim(self) -> list[OutboxInnerMessage]:
         async with self.engine.connect() as connection:
             limit = await self._rows_that_fit(connection)
+            await connection.commit()  # costs nothing in autocommit, and lets `fetch` begin its own
             return await self.client.fetch(
                 connection, [self.queue], limit=limit, lease_ttl_seconds=LEASE_SECONDS
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from runstream_common.bus.subscription import dead_letter_topic
 from runstream_common.errors import NotFound
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Sequence
 
     from runstream_common.database import Database

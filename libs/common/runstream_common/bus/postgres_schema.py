@@ -42,14 +42,17 @@ VACUUM_AFTER_ROWS = 2000
 VACUUM_COST_LIMIT = 2000
 """Every message leaves dead rows behind, so vacuum has to keep pace with publishing: ten times the default."""
 
-_PAYLOAD_DDL = (
-    # Values are compressed before they get here; pglz would only burn the server's CPU on them.
-    f"ALTER TABLE {SCHEMA}.message ALTER COLUMN payload SET STORAGE EXTERNAL",
+_TOAST_DDL = (
     f"ALTER TABLE {SCHEMA}.message SET (toast.autovacuum_vacuum_scale_factor = 0, "
     f"toast.autovacuum_vacuum_threshold = {VACUUM_AFTER_ROWS * 10}, "
     f"toast.autovacuum_vacuum_insert_scale_factor = 0, "
     f"toast.autovacuum_vacuum_insert_threshold = {VACUUM_AFTER_ROWS * 50}, "
-    f"toast.autovacuum_vacuum_cost_limit = {VACUUM_COST_LIMIT})",
+    f"toast.autovacuum_vacuum_cost_limit = {VACUUM_COST_LIMIT})"
+)
+_PAYLOAD_DDL = (
+    # Values are compressed before they get here; pglz would only burn the server's CPU on them.
+    f"ALTER TABLE {SCHEMA}.message ALTER COLUMN payload SET STORAGE EXTERNAL",
+    _TOAST_DDL,
     outbox_autovacuum_ddl(
         "message",
         schema=SCHEMA,
@@ -89,7 +92,8 @@ async def _add_group(connection: AsyncConnection, topic: str, group: str) -> Non
     names = {"topic": topic, "grp": group, "queue": f"{topic}.{group}"}
     await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": GROUPS_LOCK})
     await connection.execute(
-        text(f"INSERT INTO {SCHEMA}.subscription (topic, grp) VALUES (:topic, :grp) ON CONFLICT DO NOTHING"), names
+        text(f"INSERT INTO {SCHEMA}.subscription (topic, grp) VALUES (:topic, :grp) ON CONFLICT DO NOTHING"),  # noqa: S608
+        names,
     )
     await connection.execute(
         text(f"UPDATE {SCHEMA}.message SET queue = :queue WHERE queue = :topic"),  # noqa: S608

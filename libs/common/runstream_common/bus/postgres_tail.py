@@ -35,7 +35,7 @@ _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 _JOIN = text(
     f"""INSERT INTO {SCHEMA}.subscription (topic, grp, expires_at)
     VALUES (:topic, :grp, now() + make_interval(secs => :ttl))
-    ON CONFLICT (topic, grp) DO UPDATE SET expires_at = excluded.expires_at"""
+    ON CONFLICT (topic, grp) DO UPDATE SET expires_at = excluded.expires_at"""  # noqa: S608
 )
 _LEAVE = text(f"DELETE FROM {SCHEMA}.subscription WHERE topic = :topic AND grp = :grp")  # noqa: S608
 _DROP_QUEUE = text(f"DELETE FROM {SCHEMA}.message WHERE queue = :queue")  # noqa: S608
@@ -77,7 +77,9 @@ class PostgresTail:
                     await self._join(names)
                     joined = time.monotonic()
                 async with self._database.transaction() as session:
-                    rows = (await session.execute(_TAKE, {"queue": queue, "limit": TAIL_BATCH_MESSAGES})).all()
+                    rows = (
+                        await session.execute(_TAKE, {"queue": queue, "limit": TAIL_BATCH_MESSAGES})
+                    ).all()
                 for row in rows:
                     yield _message(row, topic)
                 if not rows:

@@ -1,10 +1,10 @@
 """What happens to a batch between delivery and commit; the same for every transport.
 
-    handler returned     → park what it rejected → commit
-    transient error      → hold the batch, wait, try again, without a last attempt
-    any other error      → halve the batch until the message that raises it is alone; try that one a few
-                           times, then park it
-    too many bad ones    → stop the subscription and commit nothing
+handler returned     → park what it rejected → commit
+transient error      → hold the batch, wait, try again, without a last attempt
+any other error      → halve the batch until the message that raises it is alone; try that one a few
+                       times, then park it
+too many bad ones    → stop the subscription and commit nothing
 """
 
 from __future__ import annotations

@@ -43,7 +43,6 @@ class SubscriptionStatus:
     last_progress_ms: int
 
 
-
 @dataclass(eq=False)
 class Subscription:
     """A handler for one topic under one group name, and its state.
