@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runstream_common.errors import InvalidArgument
+
 from runstream_metadata.entities import LifecycleStage, ViewType
 
 if TYPE_CHECKING:

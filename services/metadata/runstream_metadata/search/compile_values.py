@@ -1,0 +1,88 @@
+"""Comparisons of a column with a value, as SQL with bound parameters."""
+
+from __future__ import annotations
+
+import operator
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, BindParameter, Double, Numeric, Text, and_, bindparam, not_, or_
+
+from runstream_metadata.search.syntax import And, Clause, Expression, Not, Operator, Or
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import ColumnElement
+
+_FUNCTIONS: dict[Operator, Callable[[Any, Any], Any]] = {
+    Operator.EQUAL: operator.eq,
+    Operator.NOT_EQUAL: operator.ne,
+    Operator.LESS: operator.lt,
+    Operator.LESS_OR_EQUAL: operator.le,
+    Operator.GREATER: operator.gt,
+    Operator.GREATER_OR_EQUAL: operator.ge,
+}
+
+_INT64 = range(-(2**63), 2**63)
+
+
+def combine(expression: Expression, clause: Callable[[Clause], ColumnElement[bool]]) -> ColumnElement[bool]:
+    """The whole tree, given how one clause is compiled. Clauses are never NULL, so neither is any part."""
+    match expression:
+        case And():
+            return and_(*(combine(operand, clause) for operand in expression.operands))
+        case Or():
+            return or_(*(combine(operand, clause) for operand in expression.operands))
+        case Not():
+            return not_(combine(expression.operand, clause))
+        case _:
+            return clause(expression)
+
+
+def compare_text(column: ColumnElement[str], symbol: Operator, value: str) -> ColumnElement[bool]:
+    """A comparison with a text; LIKE regards case and ILIKE does not."""
+    match symbol:
+        case Operator.LIKE:
+            return column.like(bindparam(None, like_pattern(value), Text()))
+        case Operator.ILIKE:
+            return column.ilike(bindparam(None, like_pattern(value), Text()))
+        case _:
+            result: ColumnElement[bool] = _FUNCTIONS[symbol](column, bindparam(None, value, Text()))
+            return result
+
+
+def compare_double(column: ColumnElement[float], symbol: Operator, value: float) -> ColumnElement[bool]:
+    """A comparison of doubles as PostgreSQL makes it: NaN is greater than every number."""
+    result: ColumnElement[bool] = _FUNCTIONS[symbol](column, bindparam(None, float(value), Double()))
+    return result
+
+
+def compare_integer(column: ColumnElement[int], symbol: Operator, value: float) -> ColumnElement[bool]:
+    """An exact comparison of a 64-bit integer with any finite number."""
+    whole = int(value)
+    if whole == value and whole in _INT64:
+        bound: BindParameter[Any] = bindparam(None, whole, BigInteger())
+    else:
+        bound = bindparam(None, Decimal(value), Numeric())
+    result: ColumnElement[bool] = _FUNCTIONS[symbol](column, bound)
+    return result
+
+
+def like_pattern(pattern: str) -> str:
+    r"""The pattern as PostgreSQL takes it: ``\%``, ``\_`` and ``\\`` are escapes, other backslashes are plain."""
+    parts: list[str] = []
+    index = 0
+    while index < len(pattern):
+        character = pattern[index]
+        if character == "\\":
+            escaped = pattern[index + 1 : index + 2]
+            if escaped and escaped in "%_\\":
+                parts.append(character + escaped)
+                index += 2
+                continue
+            parts.append("\\\\")
+        else:
+            parts.append(character)
+        index += 1
+    return "".join(parts)

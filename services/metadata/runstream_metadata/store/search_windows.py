@@ -1,0 +1,212 @@
+"""Windows: the next entries of an index that has the order of the search, and the runs of them that match.
+
+Every window is one phase of an order. By a metric the phases are the runs with a number, those with NaN and those
+without the metric; by start time there is one phase.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, func, select, union_all
+
+from runstream_metadata.store.keyset import KeyAt, Position, SortKey, labelled, page, position_of
+from runstream_metadata.store.metric_tables import latest_metric
+from runstream_metadata.store.run_order import (
+    MISSING_RANK,
+    NAN,
+    NAN_RANK,
+    AttributeOrder,
+    MetricOrder,
+    joined_keys,
+    tie_keys,
+)
+from runstream_metadata.store.tables import run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Row, Subquery
+
+    from runstream_metadata.store.run_query import RunQuery
+
+MAX_WINDOWED_PAGE = 1_000
+"""Larger pages read so much of the experiment that a window saves nothing."""
+
+MAX_LEGS = 16
+"""Pairs of experiment and stage that a window merges; more are searched at once."""
+
+_WINDOW_PER_RESULT = 20
+_MIN_WINDOW = 2_000
+"""Entries of a window: enough that a filter which one run in twenty passes fills the page, few enough that reading
+it in vain costs some milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One part of an order.
+
+    Args:
+        entries: the window.
+        size: entries at which the window was cut; with ties there may be more.
+        statement: the matching runs, without order and bound.
+        keys: the order within the phase.
+        prefix: what the positions of all its rows begin with.
+        after: where to start within the phase.
+    """
+
+    entries: Subquery
+    size: int
+    statement: Select[Any]
+    keys: list[SortKey]
+    prefix: Position
+    after: Position | None
+
+    def page(self, limit: int) -> Select[Any]:
+        """The first matching runs."""
+        return page(self.statement, self.keys, self.after, limit)
+
+    def entry_count(self) -> Select[int]:
+        """How many entries the window has; fewer than ``size`` means that the phase ends in it."""
+        return select(func.count()).select_from(self.entries)
+
+    def position_of(self, row: Row[Any]) -> Position:
+        """Where a row stands in the whole order."""
+        return self.prefix + position_of(row, self.keys)
+
+
+def phases(query: RunQuery) -> list[Phase] | None:
+    """The phases from the query's position on; None when no index has its order."""
+    first = query.order[0] if query.order else AttributeOrder("start_time_ms", descending=True)
+    legs = len(query.scope.experiment_ids) * len(query.scope.stages)
+    if query.limit > MAX_WINDOWED_PAGE or legs > MAX_LEGS:
+        return None
+    if isinstance(first, AttributeOrder):
+        return [_by_start_time(query, first)] if first.name == "start_time_ms" else None
+    # Within NaN and missing the next term rules, for which there is no index.
+    if not isinstance(first, MetricOrder) or len(query.order) > 1:
+        return None
+    rank = query.after[0].rank if query.after else 0
+    made = [_numbers(query, first), _nans(query, first), _missing(query, first)]
+    return made[rank:]
+
+
+def _numbers(query: RunQuery, term: MetricOrder) -> Phase:
+    conditions: list[ColumnElement[bool]] = [latest_metric.c.value < NAN]
+    if query.after is not None and query.after[0].rank == 0:
+        value = latest_metric.c.value
+        last = query.after[0].value
+        conditions.append(value <= last if term.descending else value >= last)
+    entries = _metric_entries(query, term, conditions)
+    source = entries.join(run, run.c.run_id == entries.c.run_id)
+    keys = [SortKey(entries.c.value, term.descending), *tie_keys(run)]
+    return _phase(query, entries, run, source, keys, prefix=(), after=query.after, more=[_visible(query)])
+
+
+def _nans(query: RunQuery, term: MetricOrder) -> Phase:
+    entries = _metric_entries(query, term, [latest_metric.c.value == NAN])
+    source = entries.join(run, run.c.run_id == entries.c.run_id)
+    prefix = (KeyAt(NAN_RANK),)
+    return _phase(
+        query, entries, run, source, tie_keys(run), prefix, _within(query, prefix), more=[_visible(query)]
+    )
+
+
+def _missing(query: RunQuery, term: MetricOrder) -> Phase:
+    prefix = (KeyAt(MISSING_RANK),)
+    after = _within(query, prefix)
+    entries = _run_entries(query, descending=True, exact=True, after=after)
+    values = latest_metric.alias()
+    has_metric = exists().where(
+        values.c.run_id == entries.c.run_id,
+        values.c.key == term.key,
+        query.scope.experiments(values.c.experiment_id),
+    )
+    return _phase(query, entries, entries, entries, tie_keys(entries), prefix, after, more=[~has_metric])
+
+
+def _by_start_time(query: RunQuery, term: AttributeOrder) -> Phase:
+    exact = not query.order
+    entries = _run_entries(query, descending=term.descending, exact=exact, after=query.after)
+    source, keys = joined_keys(entries, entries, query.order, query.scope)
+    return _phase(query, entries, entries, source, keys, prefix=(), after=query.after, more=[])
+
+
+def _phase(
+    query: RunQuery,
+    entries: Subquery,
+    runs: FromClause,
+    source: FromClause,
+    keys: list[SortKey],
+    prefix: Position,
+    after: Position | None,
+    more: Sequence[ColumnElement[bool]],
+) -> Phase:
+    conditions = [*more, *([query.predicate(runs)] if query.predicate else [])]
+    statement = select(*labelled(keys)).select_from(source).where(*conditions)
+    return Phase(entries, _window_size(query), statement, keys, prefix, after)
+
+
+def _metric_entries(
+    query: RunQuery, term: MetricOrder, conditions: Sequence[ColumnElement[bool]]
+) -> Subquery:
+    legs = [
+        select(latest_metric.c.run_id, latest_metric.c.value).where(
+            latest_metric.c.experiment_id == experiment_id, latest_metric.c.key == term.key, *conditions
+        )
+        for experiment_id in query.scope.experiment_ids
+    ]
+    merged = _merged(legs)
+    value = merged.selected_columns.value
+    order = value.desc() if term.descending else value
+    # All entries with the last value are in the window, since their runs' start times decide among them.
+    return merged.order_by(order).fetch(_window_size(query), with_ties=True).subquery("entries")
+
+
+def _run_entries(query: RunQuery, *, descending: bool, exact: bool, after: Position | None) -> Subquery:
+    """Runs by start time; ``exact`` with the order of the index as a whole, else with all that start when the last does."""
+    legs = [
+        select(run).where(run.c.experiment_id == experiment_id, run.c.lifecycle_stage == stage)
+        for experiment_id in query.scope.experiment_ids
+        for stage in query.scope.stages
+    ]
+    if after is not None:
+        bound = _start_time_bound(after[0].value, descending=descending, after=after if exact else None)
+        legs = [leg.where(bound) for leg in legs]
+    merged = _merged(legs)
+    columns = merged.selected_columns
+    start_time = columns.start_time_ms.desc() if descending else columns.start_time_ms
+    if exact:
+        return merged.order_by(start_time, columns.run_id).limit(_window_size(query)).subquery("entries")
+    return merged.order_by(start_time).fetch(_window_size(query), with_ties=True).subquery("entries")
+
+
+def _start_time_bound(start_time_ms: int, *, descending: bool, after: Position | None) -> ColumnElement[bool]:
+    column = run.c.start_time_ms
+    bound = column <= start_time_ms if descending else column >= start_time_ms
+    if after is None:
+        return bound
+    return and_(bound, (column < start_time_ms) | (run.c.run_id > after[1].value))
+
+
+def _merged(legs: list[Select[Any]]) -> Select[Any]:
+    """All legs in one; the planner merges their index scans by the order that is put on it."""
+    if len(legs) == 1:
+        return legs[0]
+    return select(union_all(*legs).subquery("legs"))
+
+
+def _within(query: RunQuery, prefix: Position) -> Position | None:
+    """The rest of the query's position when it lies in the phase."""
+    if query.after is None or query.after[0].rank != prefix[0].rank:
+        return None
+    return query.after[1:]
+
+
+def _visible(query: RunQuery) -> ColumnElement[bool]:
+    return query.scope.visible(run.c.lifecycle_stage)
+
+
+def _window_size(query: RunQuery) -> int:
+    return max(_MIN_WINDOW, _WINDOW_PER_RESULT * query.limit)
