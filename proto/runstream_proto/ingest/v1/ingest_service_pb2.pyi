@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class LogMetricsRequest(_message.Message):
-    """A batch of points of one run. Wire-identical to runstream_proto.events.v1.RunLogged, so that validated bytes are
+    """A batch of points of one run. Wire-identical to runstream.events.v1.RunLogged, so that validated bytes are
     forwarded as they came.
     """
 

@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class RunServiceStub:
     """Runs with their params, tags and inputs. All writes are synchronous, validated and follow MLflow's rules;
-    metrics go through runstream_proto.ingest.v1.IngestService.
+    metrics go through runstream.ingest.v1.IngestService.
     """
 
     @_typing.overload
@@ -67,7 +67,7 @@ class RunServiceStub:
 @_typing.type_check_only
 class RunServiceAsyncStub(RunServiceStub):
     """Runs with their params, tags and inputs. All writes are synchronous, validated and follow MLflow's rules;
-    metrics go through runstream_proto.ingest.v1.IngestService.
+    metrics go through runstream.ingest.v1.IngestService.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -102,7 +102,7 @@ class RunServiceAsyncStub(RunServiceStub):
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs with their params, tags and inputs. All writes are synchronous, validated and follow MLflow's rules;
-    metrics go through runstream_proto.ingest.v1.IngestService.
+    metrics go through runstream.ingest.v1.IngestService.
     """
 
     @_abc_1.abstractmethod
