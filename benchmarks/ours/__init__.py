@@ -1,0 +1,1 @@
+"""Our side of the comparison: the stack as users start it, driven through its public doors."""

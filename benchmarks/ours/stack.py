@@ -1,0 +1,107 @@
+"""The stack under test: the embedded supervisor with the services as processes, over a given database and bus."""
+
+import contextlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import psutil
+from runstream.embedded import stack as embedded
+from runstream.embedded.options import StackOptions
+from runstream.embedded.ports import PortTaken, free_port, require_free
+from runstream.embedded.state import read_state
+
+MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class StackUnderTest:
+    """A running stack.
+
+    Attributes:
+        topology: "embedded" or "kafka".
+        data_dir: its data directory.
+        metadata: gRPC target of the metadata service.
+        ingest: gRPC target of the ingest service.
+    """
+
+    topology: str
+    data_dir: Path
+    metadata: str
+    ingest: str
+
+    def processes(self) -> dict[str, psutil.Process]:
+        """The services' processes by name."""
+        state = read_state(self.data_dir)
+        found = {name: ref.process() for name, ref in state.services.items()} if state else {}
+        return {name: process for name, process in found.items() if process is not None}
+
+    def channel(self) -> grpc.Channel:
+        """A blocking channel to the metadata service."""
+        limits = [(f"grpc.max_{way}_message_length", MESSAGE_LIMIT_BYTES) for way in ("receive", "send")]
+        return grpc.insecure_channel(self.metadata, options=limits)
+
+
+@contextlib.contextmanager
+def running_stack(data_dir: Path, database_url: str, kafka: str | None) -> Iterator[StackUnderTest]:
+    """Start the stack as `runstream up` does; stop it afterwards.
+
+    Args:
+        data_dir: an empty folder.
+        database_url: an empty database on the server that the peer uses too.
+        kafka: bootstrap servers, or None for the PostgreSQL bus.
+    """
+    port = _free_ports()
+    options = StackOptions(data_dir=data_dir, port=port, kafka=kafka, database_url=database_url)
+    embedded.start_detached(options)
+    try:
+        topology = "kafka" if kafka else "embedded"
+        yield StackUnderTest(topology, data_dir, f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}")
+    finally:
+        embedded.stop(data_dir)
+
+
+def _free_ports() -> int:
+    """A port whose neighbours are free too."""
+    while True:
+        port = free_port()
+        with contextlib.suppress(PortTaken, OverflowError):
+            for used in (port, port + 1, port + 10, port + 11):
+                require_free("127.0.0.1", used, "benchmark")
+            return port
+
+
+class MemoryWatch:
+    """Samples the resident memory of each service while a block runs."""
+
+    def __init__(self, stack: StackUnderTest, interval_seconds: float = 0.25) -> None:
+        self._stack = stack
+        self._interval_seconds = interval_seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.peak_bytes: dict[str, int] = {}
+
+    def __enter__(self) -> "MemoryWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        processes = self._stack.processes()
+        while not self._stop.wait(self._interval_seconds):
+            for name, process in processes.items():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    resident = process.memory_info().rss
+                    self.peak_bytes[name] = max(self.peak_bytes.get(name, 0), resident)
+
+
+def module(name: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    """Start a module of ours as a process whose output is kept."""
+    return subprocess.Popen([sys.executable, "-m", name, *arguments], stdout=subprocess.PIPE)
