@@ -49,8 +49,8 @@ FROM (
     SELECT run_id FROM metadata.run
     WHERE experiment_id = $1 AND lifecycle_stage = $2
     ORDER BY run_id LIMIT $5 FOR NO KEY UPDATE
-) AS some
-WHERE run.run_id = some.run_id
+) AS batch
+WHERE run.run_id = batch.run_id
 RETURNING {RUN_COLUMNS}
 """
 

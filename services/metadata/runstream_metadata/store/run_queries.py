@@ -54,7 +54,7 @@ FROM metadata.latest_metric WHERE run_id = ANY($1::uuid[]) GROUP BY run_id
 """
 
 SELECT_INPUTS = """
-SELECT i.run_id, d.name, d.digest, d.source_type, d.source, d.schema, d.profile, i.tags
+SELECT i.run_id, d.name, d.digest, d.source_type, d.source, d.schema, d.profile, i.tags::text AS tags
 FROM metadata.run_input AS i JOIN metadata.dataset AS d USING (dataset_id)
 WHERE i.run_id = ANY($1::uuid[])
 ORDER BY d.dataset_id

@@ -31,12 +31,12 @@ WITH e AS (
     SELECT experiment_id, artifact_location, lifecycle_stage
     FROM metadata.experiment WHERE experiment_id = $2 FOR SHARE
 ), parent AS (
-    SELECT $7::uuid IS NULL OR EXISTS (SELECT FROM metadata.run WHERE run_id = $7) AS is_there
+    SELECT $7::uuid IS NULL OR EXISTS (SELECT FROM metadata.run WHERE run_id = $7::uuid) AS is_there
 ), r AS (
     INSERT INTO metadata.run AS run
         (run_id, experiment_id, name, user_id, status, start_time_ms, artifact_uri, lease_ms, lease_expires_at)
-    SELECT $1, experiment_id, $3, $4, {RunStatus.RUNNING:d}, $5,
-           artifact_location || '/' || replace($1::text, '-', '') || '/artifacts',
+    SELECT $1::uuid, experiment_id, $3::text, $4::text, {RunStatus.RUNNING:d}, $5::bigint,
+           artifact_location || '/' || replace($1::uuid::text, '-', '') || '/artifacts',
            $6::bigint, now() + $6::bigint * interval '1 millisecond'
     FROM e, parent WHERE lifecycle_stage = {LifecycleStage.ACTIVE:d} AND is_there
     ON CONFLICT (run_id) DO NOTHING
@@ -48,7 +48,7 @@ WITH e AS (
     INSERT INTO metadata.run_tag (run_id, key, value, experiment_id)
     SELECT r.run_id, key, value, r.experiment_id FROM r, unnest($10::text[], $11::text[]) AS new (key, value)
 ), o AS (
-    INSERT INTO metadata.outbox (queue, payload, headers) SELECT $12, $13, $14::jsonb FROM r
+    INSERT INTO metadata.outbox (queue, payload, headers) SELECT $12::text, $13::bytea, $14::jsonb FROM r
 )
 SELECT e.lifecycle_stage, parent.is_there AS parent_is_there,
        r.run_id IS NOT NULL AS created, r.artifact_uri, r.lease_expire_time_ms
@@ -66,17 +66,17 @@ FROM metadata.run AS run WHERE run.run_id = $1
 UPDATE_RUN = f"""
 WITH u AS (
     UPDATE metadata.run AS run
-    SET name = $3, status = $4, status_reason = $5, end_time_ms = $6, lifecycle_stage = $7, deleted_time_ms = $8,
+    SET name = $3::text, status = $4, status_reason = $5, end_time_ms = $6, lifecycle_stage = $7, deleted_time_ms = $8,
         lease_expires_at = CASE WHEN $9 THEN now() + lease_ms * interval '1 millisecond'
                                 ELSE lease_expires_at END
     WHERE run_id = $1 AND xmin = $2
     RETURNING run_id, experiment_id, {LEASE_END_MS}
 ), t AS (
     INSERT INTO metadata.run_tag (run_id, key, value, experiment_id)
-    SELECT run_id, '{RUN_NAME_TAG}', $3, experiment_id FROM u WHERE $10
+    SELECT run_id, '{RUN_NAME_TAG}', $3::text, experiment_id FROM u WHERE $10::boolean
     ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value
 ), o AS (
-    INSERT INTO metadata.outbox (queue, payload, headers) SELECT $11, $12, $13::jsonb FROM u
+    INSERT INTO metadata.outbox (queue, payload, headers) SELECT $11::text, $12::bytea, $13::jsonb FROM u
 )
 SELECT lease_expire_time_ms FROM u
 """

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Select, func, select, text
+from sqlalchemy import ColumnElement, Select, func, select
 
 from runstream_metadata.store.keyset import Position, SortKey, labelled, page, position_of, relabelled
 from runstream_metadata.store.run_order import joined_keys
@@ -64,7 +64,7 @@ def everything(query: RunQuery) -> tuple[Select[Any], list[SortKey]]:
         conditions.append(query.predicate(run))
     matching = select(*labelled(keys)).select_from(source).where(*conditions)
     # OFFSET 0 keeps the planner from trading the filter's index for the order's: that was tried, and failed.
-    matched = matching.offset(text("0")).subquery("matched")
+    matched = matching.offset(0).subquery("matched")
     outer = relabelled(keys, matched)
     return page(select(matched), outer, query.after, query.limit), outer
 
