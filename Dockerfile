@@ -1,0 +1,56 @@
+# Every service from one file: `docker build --target ingest .`, `docker build --target metadata .`
+# All targets share their layers and differ only in what they start.
+
+ARG PYTHON_VERSION=3.12
+
+FROM python:${PYTHON_VERSION}-slim AS build
+ARG UV_VERSION=0.13.8
+ENV UV_PROJECT_ENVIRONMENT=/opt/runstream \
+    UV_PYTHON_DOWNLOADS=never \
+    UV_COMPILE_BYTECODE=1 \
+    UV_LINK_MODE=copy
+RUN --mount=type=cache,target=/root/.cache/pip pip install "uv==${UV_VERSION}"
+WORKDIR /src
+
+# Dependencies first: their layer changes with the lock file, not with our code.
+COPY pyproject.toml uv.lock ./
+COPY proto/pyproject.toml proto/
+COPY libs/common/pyproject.toml libs/common/
+COPY libs/client/pyproject.toml libs/client/
+COPY services/ingest/pyproject.toml services/ingest/
+COPY services/metadata/pyproject.toml services/metadata/
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv sync --frozen --no-dev --no-install-workspace --package runstream-ingest --package runstream-metadata
+
+COPY proto proto
+COPY libs/common libs/common
+COPY services services
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv sync --frozen --no-dev --no-editable --package runstream-ingest --package runstream-metadata
+
+
+FROM python:${PYTHON_VERSION}-slim AS service
+# A fixed number, so that a cluster can check that the image does not run as root.
+ARG RUNSTREAM_UID=10001
+RUN useradd --uid "${RUNSTREAM_UID}" --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin runstream
+COPY --from=build /opt/runstream /opt/runstream
+COPY deploy/compose/probe.py /opt/probe.py
+ENV PATH=/opt/runstream/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    RUNSTREAM_LOG_FORMAT=json \
+    RUNSTREAM_GRPC_PORT=5050 \
+    RUNSTREAM_ADMIN_PORT=5060
+USER ${RUNSTREAM_UID}
+EXPOSE 5050 5060
+STOPSIGNAL SIGTERM
+# Whether the process is alive. Whether it can work is /readyz, which must not get a container killed.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "/opt/probe.py", "healthz"]
+
+
+FROM service AS ingest
+CMD ["python", "-m", "runstream_ingest"]
+
+
+FROM service AS metadata
+CMD ["python", "-m", "runstream_metadata"]
