@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from urllib.parse import quote
 
 import grpc
@@ -167,3 +169,13 @@ def test_the_summary_of_many_violations_stays_short() -> None:
 def test_consumer_errors_say_why() -> None:
     assert str(PoisonMessage("BAD_JSON", "line 1: missing comma")) == "BAD_JSON: line 1: missing comma"
     assert RetryLater(1.5).delay_seconds == 1.5
+
+
+def test_the_sdk_may_import_errors_and_statuses_without_the_services_dependencies() -> None:
+    program = (
+        "import sys, runstream_common.errors, runstream_common.rpc.status\n"
+        "heavy = {'pydantic', 'sqlalchemy', 'asyncpg', 'aiohttp', 'structlog', 'faststream', 'opentelemetry'}\n"
+        "print(sorted(heavy & {name.partition('.')[0] for name in sys.modules}))"
+    )
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -318,6 +318,34 @@ async def test_stopping_lets_calls_end_and_takes_no_more() -> None:
         await stopping
 
 
+async def test_stopping_does_not_wait_for_streams_that_never_end() -> None:
+    async def watch(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield b"first"
+        await asyncio.Event().wait()
+
+    async def take(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for request in requests:
+            yield request
+
+    handlers = {
+        "Watch": grpc.unary_stream_rpc_method_handler(watch),
+        "Take": grpc.stream_stream_rpc_method_handler(take),
+    }
+    # Were the streams waited for, stopping would outlast the test's own time limit.
+    async with serving(handlers, shutdown_grace_seconds=600) as running:
+        watching = running.channel.unary_stream(f"/{SERVICE}/Watch")(b"")
+        taking = running.channel.stream_stream(f"/{SERVICE}/Take")()
+        await taking.write(b"x")
+        assert (await watching.read(), await taking.read()) == (b"first", b"x")
+        stopping = asyncio.ensure_future(running.server.stop())
+        for call in (watching, taking):
+            error = await error_of(call.read())
+            assert isinstance(error, Unavailable)
+            assert (error.reason, error.retry_after_seconds) == ("SERVER_STOPPING", 0.5)
+        await stopping
+        assert running.count("Watch", "UNAVAILABLE") == 1
+
+
 async def test_an_idempotent_call_survives_a_restart_of_its_server() -> None:
     settings = settings_for_tests()
     async with serving(unary(echo)) as running:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from runstream_common.errors import DeadlineExceeded, Internal, PlatformError
 from runstream_common.metrics import rpc_metrics
 from runstream_common.rpc.status import status_code, to_status
+from runstream_common.rpc.streams import OpenStreams
 from runstream_common.telemetry import tracer, tracing_enabled
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from runstream_common.settings import GrpcSettings, ObservabilitySettings
 
 log = structlog.get_logger(__name__)
+# Asked before a line is put together that is almost never wanted: once for every call.
+_levels = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -66,6 +70,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         self._slow_seconds = observability.slow_rpc_ms / 1000
         self._registry = registry
         self._wrapped: dict[str, tuple[Any, Any]] = {}
+        self.streams = OpenStreams()
 
     async def intercept_service(
         self,
@@ -91,41 +96,52 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         if not (asyncio.iscoroutinefunction(behaviour) or _is_generator(behaviour)):
             # grpc runs plain functions in a thread pool; only its own reflection service has them.
             return handler
-        wrapped = self._answering_stream(behaviour, call) if handler.response_streaming else None
-        if wrapped is None and handler.request_streaming:
-            wrapped = self._answering_once(behaviour, call, None)
-        elif wrapped is None:
-            wrapped = self._answering_once(behaviour, call, self._deadline_seconds)
+        if handler.response_streaming:
+            wrapped = self._answering_stream(behaviour, call, request_streaming=handler.request_streaming)
+        elif handler.request_streaming:
+            wrapped = self._taking_stream(behaviour, call)
+        else:
+            wrapped = self._unary(behaviour, call)
         return _constructor(handler)(wrapped, handler.request_deserializer, handler.response_serializer)
 
-    @staticmethod
-    def _answering_once(behaviour: Any, call: _Call, deadline_seconds: float | None) -> Any:
+    def _unary(self, behaviour: Any, call: _Call) -> Any:
+        seconds = self._deadline_seconds
+
         async def answer(request: Any, context: Context) -> Any:
             async with call.surround(context):
-                if deadline_seconds is None or context.time_remaining() is not None:
+                if context.time_remaining() is not None:
                     return await behaviour(request, context)
-                async with _default_deadline(deadline_seconds):
+                async with _default_deadline(seconds):
                     return await behaviour(request, context)
 
         return answer
 
-    @staticmethod
-    def _answering_stream(behaviour: Any, call: _Call) -> Any:
+    def _taking_stream(self, behaviour: Any, call: _Call) -> Any:
+        streams = self.streams
+
+        async def answer(requests: Any, context: Context) -> Any:
+            async with call.surround(context):
+                with streams.track(request_streaming=True):
+                    return await behaviour(requests, context)
+
+        return answer
+
+    def _answering_stream(self, behaviour: Any, call: _Call, *, request_streaming: bool) -> Any:
         # A coroutine that writes, not a generator around a generator: that would cost a hop a message.
-        if not _is_generator(behaviour):
+        streams = self.streams
+        is_generator = _is_generator(behaviour)
 
-            async def write(request: Any, context: Context) -> None:
-                async with call.surround(context):
-                    await behaviour(request, context)
+        async def write(request: Any, context: Context) -> None:
+            async with call.surround(context):
+                with streams.track(request_streaming=request_streaming):
+                    if not is_generator:
+                        await behaviour(request, context)
+                        return
+                    async with contextlib.aclosing(behaviour(request, context)) as messages:
+                        async for message in messages:
+                            await context.write(message)
 
-            return write
-
-        async def forward(request: Any, context: Context) -> None:
-            async with call.surround(context), contextlib.aclosing(behaviour(request, context)) as messages:
-                async for message in messages:
-                    await context.write(message)
-
-        return forward
+        return write
 
 
 class _Call:
@@ -193,7 +209,8 @@ class _Call:
             if seconds >= self._slow_seconds:
                 log.warning("rpc_slow", method=self._method, code=code.name, ms=round(seconds * 1000, 1))
                 return
-        log.debug("rpc_ended", method=self._method, code=code.name, ms=round(seconds * 1000, 1))
+        if _levels.isEnabledFor(logging.DEBUG):
+            log.debug("rpc_ended", method=self._method, code=code.name, ms=round(seconds * 1000, 1))
 
 
 @contextlib.asynccontextmanager

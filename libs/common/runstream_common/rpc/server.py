@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,16 @@ from runstream_common.rpc.interceptors import CallInterceptor
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from runstream_common.rpc.streams import OpenStreams
     from runstream_common.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
 
 DRAIN_SHARE = 0.5
 """Share of the grace period that calls in progress get; the rest is for what they handed to the bus."""
+
+STREAM_DRAIN_SECONDS = 1.0
+"""What is on its way in a client's stream gets this long; what is not acknowledged then is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,12 @@ class GrpcServer:
         health_servicer: Any,
         settings: ServiceSettings,
         service_names: Sequence[str],
+        streams: OpenStreams,
     ) -> None:
         self._server = server
         self._health = health_servicer
         self._service_names = service_names
+        self._streams = streams
         self._host = settings.grpc_host
         self._drain_seconds = settings.shutdown_grace_seconds * DRAIN_SHARE
         self.port = settings.grpc_port
@@ -78,9 +85,17 @@ class GrpcServer:
         log.info("grpc_listening", host=self._host, port=self.port)
 
     async def stop(self) -> None:
-        """Report NOT_SERVING, take no more calls, let those in progress end, then cancel the rest."""
+        """Report NOT_SERVING, take no more calls, let those in progress end, then cancel the rest.
+
+        Streams last as long as their clients like, so they are ended: those that only answer at once,
+        those that also take messages after a moment for what was sent.
+        """
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(self._drain_seconds)
+        stopping = asyncio.ensure_future(self._server.stop(self._drain_seconds))
+        self._streams.end(request_streaming=False)
+        await asyncio.wait({stopping}, timeout=min(STREAM_DRAIN_SECONDS, self._drain_seconds))
+        self._streams.end(request_streaming=True)
+        await stopping
 
 
 def build_server(
@@ -110,7 +125,7 @@ def build_server(
         item.add(item.servicer, server)
     names = [item.name for item in services]
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    return GrpcServer(server, health_servicer, settings, names)
+    return GrpcServer(server, health_servicer, settings, names, outer.streams)
 
 
 def _options(settings: ServiceSettings) -> list[tuple[str, Any]]:
