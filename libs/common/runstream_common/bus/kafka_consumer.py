@@ -20,10 +20,10 @@ from runstream_common.bus.dead_letter_headers import parking_headers
 from runstream_common.bus.kafka_records import to_message
 from runstream_common.bus.messages import Message, Outgoing, Rejected
 from runstream_common.bus.policy import DeadLetterRatioExceededError
-from runstream_common.bus.runner import AbandonedError, BatchRunner
+from runstream_common.bus.runner import AbandonedError, BatchRunner, cut
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
@@ -85,7 +85,7 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
         generation = self._generation
         try:
             messages = [to_message(record, self.subscription.topic) for record in records]
-            for chunk in _chunks(messages, self.subscription.max_bytes):
+            for chunk in cut(messages, self.subscription.max_bytes):
                 await self._runner.run(_KafkaDelivery(self, chunk, generation))
         except AbandonedError as reason:
             log.info("batch_abandoned", subscription=self.subscription.name, reason=str(reason))
@@ -227,14 +227,3 @@ class _KafkaDelivery:
             raise AbandonedError("shutting down")
         if self._owner.revoking or self._generation != self._owner.generation:
             raise AbandonedError("rebalanced while the batch was held")
-
-
-def _chunks(messages: Sequence[Message], max_bytes: int) -> Iterator[Sequence[Message]]:
-    """Cut a batch so that each part stays under ``max_bytes``, unless one message alone is larger."""
-    start, size = 0, 0
-    for index, message in enumerate(messages):
-        if size and size + len(message.value) > max_bytes:
-            yield messages[start:index]
-            start, size = index, 0
-        size += len(message.value)
-    yield messages[start:]

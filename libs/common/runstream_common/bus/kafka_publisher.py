@@ -10,7 +10,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from runstream_common.bus import metrics
-from runstream_common.bus.kafka_errors import SEQUENCE_LOST, map_kafka_error
+from runstream_common.bus.kafka_errors import SEQUENCE_LOST, away, map_kafka_error
 from runstream_common.bus.messages import Position
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ class KafkaPublisher:
 
         Raises:
             ResourceExhausted: too much is in flight.
+            Unavailable: the broker is not connected.
         """
+        if not self._broker.config.producer:
+            raise away()
         self._in_flight.take(outgoing.size_bytes, outgoing.topic)
         task = asyncio.get_running_loop().create_task(self._deliver(outgoing))
         self._tasks.add(task)

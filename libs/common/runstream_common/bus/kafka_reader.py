@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from runstream_common.bus.kafka_errors import away, map_kafka_error
+from runstream_common.bus.kafka_errors import map_kafka_error
 from runstream_common.bus.kafka_records import to_message
+from runstream_common.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from aiokafka import TopicPartition
+
     from runstream_common.bus.messages import Message
 
 POLL_MS = 200
+
+StartAt: TypeAlias = Literal["earliest", "latest"]
 
 
 class KafkaReader:
@@ -28,11 +33,10 @@ class KafkaReader:
 
     async def tail(self, topic: str, *, from_beginning: bool) -> AsyncIterator[Message]:
         """Every message of a topic as it arrives, for as long as the caller asks. Raises Unavailable."""
-        async with self._consumer(topic) as (consumer, partitions):
-            if from_beginning:
-                await consumer.seek_to_beginning(*partitions)
-            else:
-                await consumer.seek_to_end(*partitions)
+        start_at: StartAt = "earliest" if from_beginning else "latest"
+        async with self._consumer(topic, start_at) as (consumer, partitions):
+            for item in partitions:
+                await consumer.position(item)  # settles where the tail begins
             while True:
                 batches = await consumer.getmany(timeout_ms=POLL_MS)
                 for records in batches.values():
@@ -41,10 +45,9 @@ class KafkaReader:
 
     async def read_to_end(self, topic: str) -> AsyncIterator[Message]:
         """Every message that a topic holds now, partition by partition. Raises Unavailable."""
-        async with self._consumer(topic) as (consumer, partitions):
+        async with self._consumer(topic, "earliest") as (consumer, partitions):
             ends = await consumer.end_offsets(partitions)
             starts = await consumer.beginning_offsets(partitions)
-            await consumer.seek_to_beginning(*partitions)
             open_partitions = {item for item in partitions if starts[item] < ends[item]}
             while open_partitions:
                 for item, records in (await consumer.getmany(timeout_ms=POLL_MS)).items():
@@ -57,31 +60,23 @@ class KafkaReader:
                 }
 
     @asynccontextmanager
-    async def _consumer(self, topic: str) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
+    async def _consumer(
+        self, topic: str, start_at: StartAt
+    ) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
+        # Without a group, aiokafka assigns every partition of the topic at start.
         consumer = AIOKafkaConsumer(
+            self._prefix + topic,
             bootstrap_servers=self._bootstrap,
             group_id=None,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset=start_at,
         )
         try:
             await consumer.start()
-            numbers = await self._partitions(consumer, self._prefix + topic)
-            partitions = [TopicPartition(self._prefix + topic, number) for number in sorted(numbers)]
-            consumer.assign(partitions)
-            yield consumer, partitions
+            yield consumer, sorted(consumer.assignment())
+        except UnknownTopicOrPartitionError as error:
+            raise NotFound(f"there is no topic {topic}", reason="TOPIC_NOT_FOUND") from error
         except (KafkaError, OSError) as error:
             raise map_kafka_error(error) or error from error
         finally:
             await consumer.stop()
-
-    @staticmethod
-    async def _partitions(consumer: AIOKafkaConsumer, physical_topic: str) -> set[int]:
-        # A consumer without a topic knows none; subscribing makes it ask the cluster.
-        consumer.subscribe([physical_topic])
-        await consumer.topics()
-        numbers: set[int] | None = consumer.partitions_for_topic(physical_topic)
-        consumer.unsubscribe()
-        if not numbers:
-            raise away()
-        return numbers

@@ -19,7 +19,7 @@ from runstream_common.bus.dead_letter_headers import parking_headers
 from runstream_common.bus.policy import DeadLetterRatioExceededError
 from runstream_common.bus.postgres_codec import ENCODING, KEY, decode
 from runstream_common.bus.postgres_schema import SCHEMA
-from runstream_common.bus.runner import AbandonedError, BatchRunner, transient_error
+from runstream_common.bus.runner import AbandonedError, BatchRunner, cut, transient_error
 from runstream_common.errors import Internal
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class PostgresSubscription:
             )
 
     async def _rows_that_fit(self, connection: Any) -> int:
-        """How many rows stay under the batch's byte limit; reading a size does not read the value."""
+        """How many rows stay under the batch's byte limit as stored; reading a size does not read the value."""
         most = self.subscription.max_messages
         sizes = (await connection.execute(_SIZES, {"queue": self.queue, "limit": most})).scalars().all()
         total = 0
@@ -175,12 +175,15 @@ class PostgresSubscription:
     async def _handle(self, rows: list[OutboxInnerMessage]) -> None:
         self._leased = rows
         messages = [decode(row, self.subscription.topic) for row in rows]
+        done = 0
         try:
-            await self._runner.run(_PostgresDelivery(self, rows, messages))
+            for part in cut(messages, self.subscription.max_bytes):
+                await self._runner.run(_PostgresDelivery(self, rows[done : done + len(part)], part))
+                done += len(part)
         except (AbandonedError, DeadLetterRatioExceededError) as reason:
             log.info("batch_abandoned", subscription=self.subscription.name, reason=str(reason))
             with contextlib.suppress(OSError, TimeoutError):
-                await self._with_lease(_RELEASE, rows)
+                await self._with_lease(_RELEASE, rows[done:])
             if isinstance(reason, DeadLetterRatioExceededError):
                 raise
         finally:

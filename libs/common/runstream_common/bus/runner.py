@@ -21,7 +21,7 @@ from runstream_common.database_errors import map_database_error
 from runstream_common.errors import PlatformError, PoisonMessage, ResourceExhausted, RetryLater, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from runstream_common.bus.subscription import Subscription
 
@@ -184,6 +184,17 @@ class BatchRunner:
         metrics.HANDLE_SECONDS.labels(*labels).observe(seconds)
         self._subscription.note_applied(messages)
         self._subscription.progressed()
+
+
+def cut(messages: Sequence[Message], max_bytes: int) -> Iterator[Sequence[Message]]:
+    """Cut a batch so that each part stays under ``max_bytes``, unless one message alone is larger."""
+    start, size = 0, 0
+    for index, message in enumerate(messages):
+        if size and size + len(message.value) > max_bytes:
+            yield messages[start:index]
+            start, size = index, 0
+        size += len(message.value)
+    yield messages[start:]
 
 
 def transient_error(raised: Exception) -> Exception | None:
