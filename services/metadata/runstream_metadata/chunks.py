@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from runstream_contract.columns import Float64Array, Int64Array
 
+    from runstream_metadata.metrics import Points
+
 MAX_CHUNK_POINTS: Final = 65_536
 """Points of a merged chunk: half a megabyte of values, read in one go."""
 
@@ -98,19 +100,17 @@ class EncodedChunk:
     values: bytes
 
 
-def encode_chunk(
-    steps: Int64Array, timestamps_ms: Int64Array, values: Float64Array, *, unique: bool = False
-) -> EncodedChunk:
-    """Encode parallel columns of one or more points, in the order given.
+def encode_chunk(points: Points, *, unique: bool = False) -> EncodedChunk:
+    """Encode one or more points, in the order given.
 
     Args:
         unique: the caller knows that no point repeats another one.
     """
-    step_column = encode_ints(steps)
-    time_column = encode_ints(timestamps_ms)
+    step_column = encode_ints(points.steps)
+    time_column = encode_ints(points.timestamps_ms)
     steps_rise = not step_column.repeats
     return EncodedChunk(
-        point_count=len(values),
+        point_count=len(points),
         min_step=step_column.least,
         max_step=step_column.greatest,
         min_time_ms=time_column.least,
@@ -118,7 +118,7 @@ def encode_chunk(
         order=_ORDERS[steps_rise, not time_column.falls, unique or steps_rise],
         steps=step_column.data,
         timestamps_ms=time_column.data,
-        values=encode_values(values),
+        values=encode_values(points.values),
     )
 
 

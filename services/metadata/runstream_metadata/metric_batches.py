@@ -177,11 +177,11 @@ def _encode_series(steps: list[bytes], times: list[bytes], values: list[bytes]) 
         np.frombuffer(b"".join(times), INT64),
         np.frombuffer(b"".join(values), FLOAT64),
     )
-    if points.count <= MAX_CHUNK_POINTS:
-        chunk = encode_chunk(*points)
+    if len(points) <= MAX_CHUNK_POINTS:
+        chunk = encode_chunk(points)
         return SeriesWrite(metrics.latest(points, steps_rise=Order.STEPS_RISE in chunk.order), [chunk])
-    parts = [points.take(slice(at, at + MAX_CHUNK_POINTS)) for at in range(0, points.count, MAX_CHUNK_POINTS)]
-    return SeriesWrite(metrics.latest(points), [encode_chunk(*part) for part in parts])
+    parts = [points.take(slice(at, at + MAX_CHUNK_POINTS)) for at in range(0, len(points), MAX_CHUNK_POINTS)]
+    return SeriesWrite(metrics.latest(points), [encode_chunk(part) for part in parts])
 
 
 def shown(key: str) -> str:

@@ -6,13 +6,18 @@ where points tie and equals NaN; infinities are kept.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from runstream_contract.columns import Float64Array, Int64Array
+
+    Selection: TypeAlias = slice | npt.NDArray[np.intp] | npt.NDArray[np.bool_]
 
 
 class Ordering(Enum):
@@ -30,23 +35,22 @@ class Point(NamedTuple):
     value: float
 
 
-class Points(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Points:
     """Points of one series as parallel arrays."""
 
     steps: Int64Array
     timestamps_ms: Int64Array
     values: Float64Array
 
-    @property
-    def count(self) -> int:
-        """How many points there are (``len`` is the number of columns)."""
+    def __len__(self) -> int:
         return len(self.values)
 
     def at(self, index: int) -> Point:
         """One point."""
         return Point(int(self.steps[index]), int(self.timestamps_ms[index]), float(self.values[index]))
 
-    def take(self, which: Int64Array | slice | np.ndarray) -> Points:
+    def take(self, which: Selection) -> Points:
         """The points that a slice, an index array or a mask selects."""
         return Points(self.steps[which], self.timestamps_ms[which], self.values[which])
 
@@ -62,8 +66,11 @@ def join(parts: list[Points]) -> Points:
         return parts[0]
     if not parts:
         return empty_points()
-    steps, timestamps_ms, values = zip(*parts, strict=True)
-    return Points(np.concatenate(steps), np.concatenate(timestamps_ms), np.concatenate(values))
+    return Points(
+        np.concatenate([part.steps for part in parts]),
+        np.concatenate([part.timestamps_ms for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )
 
 
 def latest(points: Points, *, steps_rise: bool = False) -> Point:
@@ -96,9 +103,21 @@ def tidy(points: Points, ordering: Ordering) -> Points:
     first, second = _sort_columns(points, ordering)
     if _rises(first, second):
         return points
-    nan = np.isnan(points.values)
-    order = np.lexsort((nan, comparable(points.values), second, first))
-    return drop_adjacent_repeats(points.take(order))
+    in_order = points.take(_order(points, first, second))
+    return in_order.take(~_repeats_neighbour(in_order))
+
+
+def without(points: Points, known: Points) -> Points:
+    """The points, ordered by time, that are not among the known ones, each once."""
+    both = join([known, points])
+    order = _order(both, both.timestamps_ms, both.steps)
+    # The order is stable, so a repeat of a known point comes behind it.
+    new = ~_repeats_neighbour(both.take(order)) & (order >= len(known))
+    return both.take(order[new])
+
+
+def _order(points: Points, first: Int64Array, second: Int64Array) -> npt.NDArray[np.intp]:
+    return np.lexsort((np.isnan(points.values), comparable(points.values), second, first))
 
 
 def _sort_columns(points: Points, ordering: Ordering) -> tuple[Int64Array, Int64Array]:
@@ -115,24 +134,18 @@ def _rises(first: Int64Array, second: Int64Array) -> bool:
     return bool((rises | ((first[1:] == first[:-1]) & (second[1:] > second[:-1]))).all())
 
 
-def drop_adjacent_repeats(points: Points) -> Points:
-    """The points without those that repeat their neighbour before."""
-    values = points.values
-    nan = np.isnan(values)
-    repeats = (
+def _repeats_neighbour(points: Points) -> npt.NDArray[np.bool_]:
+    """Which points of ordered ones repeat the one before."""
+    values, nan = points.values, np.isnan(points.values)
+    repeats = np.zeros(len(points), np.bool_)
+    repeats[1:] = (
         (points.steps[1:] == points.steps[:-1])
         & (points.timestamps_ms[1:] == points.timestamps_ms[:-1])
         & ((values[1:] == values[:-1]) | (nan[1:] & nan[:-1]))
     )
-    if not repeats.any():
-        return points
-    return points.take(np.concatenate(([True], ~repeats)))
+    return repeats
 
 
-def is_newer(point: Point, than: Point) -> bool:
-    """Whether a point replaces another one as the latest."""
-    return _rank(point) > _rank(than)
-
-
-def _rank(point: Point) -> tuple[int, int, float]:
-    return point.step, point.timestamp_ms, 0.0 if np.isnan(point.value) else point.value
+def value_rank(value: float) -> tuple[float, bool]:
+    """Place of a value among those of points that are otherwise the same: NaN as 0, but behind it."""
+    return (0.0, True) if math.isnan(value) else (value, False)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from runstream_metadata.metric_intake import MetricIntake
 
 TOPIC: Final = "run-logged"
-GROUP: Final = "metadata"
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 ACCEPTED_AT_HEADER: Final = "accepted-at-ms"
