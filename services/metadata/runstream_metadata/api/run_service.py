@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from runstream_metadata.freshness import FreshnessSource
+    from runstream_metadata.watermarks import Watermarks
     from runstream_metadata.leases import Leases
     from runstream_metadata.live import LiveHub
     from runstream_metadata.run_data import RunData
@@ -46,7 +46,7 @@ class RunUseCases:
     runs: Runs
     data: RunData
     leases: Leases
-    freshness: FreshnessSource
+    watermarks: Watermarks
     hub: LiveHub
 
 
@@ -165,11 +165,11 @@ class RunService(pb_grpc.RunServiceServicer):
         timeout_ms = mapping.wait_timeout_ms(request.wait_timeout_ms)
         if not request.wait_for:
             return True
-        return await self._use.freshness.wait_until_applied(mapping.positions(request.wait_for), timeout_ms)
+        return await self._use.watermarks.wait_until_applied(mapping.positions(request.wait_for), timeout_ms)
 
     async def _freshness(self, caught_up: bool, experiment_ids: Sequence[int]) -> pb.Freshness:
         written_up_to_ms = (
-            await self._use.freshness.written_up_to_ms(experiment_ids[0]) if experiment_ids else 0
+            await self._use.watermarks.written_up_to_ms(experiment_ids[0]) if experiment_ids else 0
         )
         return pb.Freshness(caught_up=caught_up, written_up_to_ms=written_up_to_ms)
 
