@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
+from runstream_contract.names import is_run_id
 
 from runstream_metadata.search.problems import InvalidPageToken
 from runstream_metadata.store.keyset import PRESENT, KeyAt, KeyShape, Position
@@ -30,7 +31,7 @@ class _Token(msgspec.Struct, array_like=True):
     version: int
     search: bytes
     ranks: list[int]
-    values: list[int | float | str | bytes | None]
+    values: list[int | float | str | None]
 
 
 def search_digest(*parts: object) -> bytes:
@@ -40,7 +41,7 @@ def search_digest(*parts: object) -> bytes:
 
 def encode_token(search: bytes, position: Position) -> str:
     """The token for the rows behind a position."""
-    values = [at.value.bytes if isinstance(at.value, UUID) else at.value for at in position]
+    values = [at.value.hex if isinstance(at.value, UUID) else at.value for at in position]
     body = msgspec.msgpack.encode(_Token(_VERSION, search, [at.rank for at in position], values))
     return base64.urlsafe_b64encode(_checksum(body) + body).rstrip(b"=").decode()
 
@@ -84,9 +85,9 @@ def _key_at(rank: int, value: object, shape: KeyShape) -> KeyAt:
             raise InvalidPageToken("is damaged")
         return KeyAt(rank)
     if shape.python_type is UUID:
-        if not isinstance(value, bytes) or len(value) != 16:
+        if not isinstance(value, str) or not is_run_id(value):
             raise InvalidPageToken("is damaged")
-        return KeyAt(PRESENT, UUID(bytes=value))
+        return KeyAt(PRESENT, UUID(hex=value))
     if type(value) is not shape.python_type or not _storable(value):
         raise InvalidPageToken("is damaged")
     return KeyAt(PRESENT, value)

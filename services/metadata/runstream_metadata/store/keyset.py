@@ -112,7 +112,7 @@ def _beyond(keys: Sequence[SortKey], after: Position) -> ColumnElement[bool]:
 def _key_beyond(key: SortKey, at: KeyAt) -> ColumnElement[bool]:
     if at.rank != PRESENT:
         return _rank(key) > at.rank
-    value_beyond = key.value < at.value if key.descending else key.value > at.value
+    value_beyond: ColumnElement[bool] = key.value < at.value if key.descending else key.value > at.value
     if key.rank is None:
         return value_beyond
     return or_(key.rank > PRESENT, and_(key.rank == PRESENT, value_beyond))

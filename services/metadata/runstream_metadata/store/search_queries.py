@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from runstream_metadata.store.run_query import RunQuery
 
 # A generic plan cannot know how much a filter selects or how long the page is; planning takes about a millisecond.
-# The memory is for the hash joins of searches over everything.
+# The memory is for the hash joins of searches over everything. One search does not take every core, and starting
+# workers takes longer than most searches. The indexes that a search reads are in memory or on a disk without arms.
 _PLANNER_SETTINGS = select(
     func.set_config("plan_cache_mode", "force_custom_plan", True),
     func.set_config("work_mem", "32MB", True),
+    func.set_config("max_parallel_workers_per_gather", "0", True),
+    func.set_config("random_page_cost", "1.1", True),
 )
 
 
@@ -39,21 +42,28 @@ async def find_runs(connection: AsyncConnection | AsyncSession, query: RunQuery)
     The connection is in a transaction: the planner's settings hold until it ends.
     """
     await connection.execute(_PLANNER_SETTINGS)
+    found = await _find_in_windows(connection, query)
+    if found is not None:
+        return found
+    statement, keys = everything(query)
+    return [position_of(row, keys) for row in await connection.execute(statement)]
+
+
+async def _find_in_windows(
+    connection: AsyncConnection | AsyncSession, query: RunQuery
+) -> list[Position] | None:
+    """The page, or None when the windows do not hold it."""
     found: list[Position] = []
-    parts = phases(query)
-    for phase in parts or ():
+    order = phases(query)
+    for phase in order.parts:
         rows = await connection.execute(phase.page(query.limit - len(found)))
         found += [phase.position_of(row) for row in rows]
         if len(found) == query.limit:
             return found
         entry_count = await connection.execute(phase.entry_count())
         if entry_count.scalar_one() >= phase.size:
-            break
-    else:
-        if parts is not None:
-            return found
-    statement, keys = everything(query)
-    return [position_of(row, keys) for row in await connection.execute(statement)]
+            return None
+    return found if order.complete else None
 
 
 def everything(query: RunQuery) -> tuple[Select[Any], list[SortKey]]:

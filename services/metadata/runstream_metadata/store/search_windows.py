@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, func, select, union_all
+from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, func, or_, select, union_all
 
-from runstream_metadata.store.keyset import KeyAt, Position, SortKey, labelled, page, position_of
+from runstream_metadata.store.keyset import PRESENT, KeyAt, Position, SortKey, labelled, page, position_of
 from runstream_metadata.store.metric_tables import latest_metric
 from runstream_metadata.store.run_order import (
     MISSING_RANK,
@@ -25,16 +25,17 @@ from runstream_metadata.store.run_order import (
 from runstream_metadata.store.tables import run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Row, Subquery
+    from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
     from runstream_metadata.store.run_query import RunQuery
 
 MAX_WINDOWED_PAGE = 1_000
 """Larger pages read so much of the experiment that a window saves nothing."""
 
-MAX_LEGS = 16
+MAX_LEGS = 50
 """Pairs of experiment and stage that a window merges; more are searched at once."""
 
 _WINDOW_PER_RESULT = 20
@@ -76,31 +77,53 @@ class Phase:
         return self.prefix + position_of(row, self.keys)
 
 
-def phases(query: RunQuery) -> list[Phase] | None:
-    """The phases from the query's position on; None when no index has its order."""
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Parts of an order from the query's position on.
+
+    Args:
+        complete: whether nothing comes behind them.
+    """
+
+    parts: Sequence[Phase] = ()
+    complete: bool = False
+
+
+def phases(query: RunQuery) -> Phases:
+    """The phases for which an index has the query's order."""
     first = query.order[0] if query.order else AttributeOrder("start_time_ms", descending=True)
-    legs = len(query.scope.experiment_ids) * len(query.scope.stages)
-    if query.limit > MAX_WINDOWED_PAGE or legs > MAX_LEGS:
-        return None
-    if isinstance(first, AttributeOrder):
-        return [_by_start_time(query, first)] if first.name == "start_time_ms" else None
-    # Within NaN and missing the next term rules, for which there is no index.
-    if not isinstance(first, MetricOrder) or len(query.order) > 1:
-        return None
-    rank = query.after[0].rank if query.after else 0
-    made = [_numbers(query, first), _nans(query, first), _missing(query, first)]
-    return made[rank:]
+    leg_count = len(query.scope.experiment_ids) * len(query.scope.stages)
+    if query.limit > MAX_WINDOWED_PAGE or leg_count > MAX_LEGS:
+        return Phases()
+    match first:
+        case AttributeOrder(name="start_time_ms"):
+            return Phases([_by_start_time(query, first)], complete=True)
+        case MetricOrder():
+            return _by_metric(query, first)
+        case _:
+            return Phases()
+
+
+def _by_metric(query: RunQuery, term: MetricOrder) -> Phases:
+    rank = query.after[0].rank if query.after else PRESENT
+    numbers = [_numbers(query, term)] if rank == PRESENT else []
+    if len(query.order) > 1:
+        # Within NaN and missing the next term rules, for which there is no index.
+        return Phases(numbers)
+    nans = [_nans(query, term)] if rank <= NAN_RANK else []
+    return Phases([*numbers, *nans, _missing(query, term)], complete=True)
 
 
 def _numbers(query: RunQuery, term: MetricOrder) -> Phase:
     conditions: list[ColumnElement[bool]] = [latest_metric.c.value < NAN]
-    if query.after is not None and query.after[0].rank == 0:
+    if query.after is not None:
         value = latest_metric.c.value
         last = query.after[0].value
         conditions.append(value <= last if term.descending else value >= last)
     entries = _metric_entries(query, term, conditions)
-    source = entries.join(run, run.c.run_id == entries.c.run_id)
-    keys = [SortKey(entries.c.value, term.descending), *tie_keys(run)]
+    runs = entries.join(run, run.c.run_id == entries.c.run_id)
+    source, rest = joined_keys(run, runs, query.order[1:], query.scope)
+    keys = [SortKey(entries.c.value, term.descending), *rest]
     return _phase(query, entries, run, source, keys, prefix=(), after=query.after, more=[_visible(query)])
 
 
@@ -151,50 +174,54 @@ def _phase(
 def _metric_entries(
     query: RunQuery, term: MetricOrder, conditions: Sequence[ColumnElement[bool]]
 ) -> Subquery:
+    def by_value(columns: ReadOnlyColumnCollection[str, Any]) -> list[ColumnElement[Any]]:
+        return [columns.value.desc() if term.descending else columns.value]
+
     legs = [
-        select(latest_metric.c.run_id, latest_metric.c.value).where(
-            latest_metric.c.experiment_id == experiment_id, latest_metric.c.key == term.key, *conditions
-        )
+        select(latest_metric.c.run_id, latest_metric.c.value)
+        .where(latest_metric.c.experiment_id == experiment_id, latest_metric.c.key == term.key, *conditions)
+        .order_by(*by_value(latest_metric.c))
         for experiment_id in query.scope.experiment_ids
     ]
-    merged = _merged(legs)
-    value = merged.selected_columns.value
-    order = value.desc() if term.descending else value
     # All entries with the last value are in the window, since their runs' start times decide among them.
-    return merged.order_by(order).fetch(_window_size(query), with_ties=True).subquery("entries")
+    return _merged(legs, by_value).fetch(_window_size(query), with_ties=True).subquery("entries")
 
 
 def _run_entries(query: RunQuery, *, descending: bool, exact: bool, after: Position | None) -> Subquery:
-    """Runs by start time; ``exact`` with the order of the index as a whole, else with all that start when the last does."""
+    """Runs by start time: cut in the whole order of ties if ``exact``, else behind all that start with the last."""
+
+    def by_start_time(columns: ReadOnlyColumnCollection[str, Any]) -> list[ColumnElement[Any]]:
+        start_time = columns.start_time_ms
+        return [start_time.desc() if descending else start_time, *([columns.run_id] if exact else [])]
+
+    bounds = [] if after is None else [_start_time_bound(after, descending=descending, exact=exact)]
     legs = [
-        select(run).where(run.c.experiment_id == experiment_id, run.c.lifecycle_stage == stage)
+        select(run)
+        .where(run.c.experiment_id == experiment_id, run.c.lifecycle_stage == stage, *bounds)
+        .order_by(*by_start_time(run.c))
         for experiment_id in query.scope.experiment_ids
         for stage in query.scope.stages
     ]
-    if after is not None:
-        bound = _start_time_bound(after[0].value, descending=descending, after=after if exact else None)
-        legs = [leg.where(bound) for leg in legs]
-    merged = _merged(legs)
-    columns = merged.selected_columns
-    start_time = columns.start_time_ms.desc() if descending else columns.start_time_ms
-    if exact:
-        return merged.order_by(start_time, columns.run_id).limit(_window_size(query)).subquery("entries")
-    return merged.order_by(start_time).fetch(_window_size(query), with_ties=True).subquery("entries")
+    merged, size = _merged(legs, by_start_time), _window_size(query)
+    return (merged.limit(size) if exact else merged.fetch(size, with_ties=True)).subquery("entries")
 
 
-def _start_time_bound(start_time_ms: int, *, descending: bool, after: Position | None) -> ColumnElement[bool]:
+def _start_time_bound(after: Position, *, descending: bool, exact: bool) -> ColumnElement[bool]:
     column = run.c.start_time_ms
-    bound = column <= start_time_ms if descending else column >= start_time_ms
-    if after is None:
-        return bound
-    return and_(bound, (column < start_time_ms) | (run.c.run_id > after[1].value))
+    start_time_ms = after[0].value
+    bound: ColumnElement[bool] = column <= start_time_ms if descending else column >= start_time_ms
+    return and_(bound, or_(column < start_time_ms, run.c.run_id > after[1].value)) if exact else bound
 
 
-def _merged(legs: list[Select[Any]]) -> Select[Any]:
-    """All legs in one; the planner merges their index scans by the order that is put on it."""
+def _merged(
+    legs: list[Select[Any]],
+    order: Callable[[ReadOnlyColumnCollection[str, Any]], list[ColumnElement[Any]]],
+) -> Select[Any]:
+    """All legs in one order. Each leg has it too: only then does the planner merge their index scans."""
     if len(legs) == 1:
         return legs[0]
-    return select(union_all(*legs).subquery("legs"))
+    merged = union_all(*legs).subquery("legs")
+    return select(merged).order_by(*order(merged.c))
 
 
 def _within(query: RunQuery, prefix: Position) -> Position | None:
