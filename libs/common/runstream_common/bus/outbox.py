@@ -1,0 +1,192 @@
+"""Transactional outbox: an event is written in the transaction of the change that it tells of.
+
+So there is never a change without its event, nor an event of a change that was rolled back. A relay takes the
+rows to the bus afterwards, at least once and in the order of each key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from faststream_outbox import OutboxBroker
+from faststream_outbox.client import OutboxClient
+from runstream_contract.ids import new_batch_id
+from sqlalchemy import text
+
+from runstream_common.bus.messages import EVENT_ID
+from runstream_common.bus.policy import RetryPolicy
+from runstream_common.bus.runner import transient_error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+    from typing import Protocol
+
+    from faststream_outbox.message import OutboxInnerMessage
+    from sqlalchemy import Table
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+    from runstream_common.database import Database
+
+    class Publisher(Protocol):
+        """The part of the bus that the relay needs."""
+
+        def publish(
+            self, topic: str, key: str, value: bytes, headers: Mapping[str, str] | None = None
+        ) -> Awaitable[object]:
+            """Publish one message; durable when it returns."""
+            ...
+
+
+log = structlog.get_logger(__name__)
+
+KEY_HEADER = "key"
+"""Where a row keeps the message's key; the queue is the topic, the payload the value."""
+
+_ENVELOPE_HEADERS = frozenset({KEY_HEADER, "correlation_id"})
+
+RELAY_BATCH = 500
+LEASE_SECONDS = 30.0
+"""Longer than a batch takes; rows of a dead relay are taken over after it."""
+
+POLL_SECONDS = 0.1
+LEADER_RETRY_SECONDS = 2.0
+
+
+class Outbox:
+    """Writes events into a service's outbox table.
+
+    Args:
+        table: made by ``faststream_outbox.make_outbox_table`` in the service's own schema.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._broker = OutboxBroker(outbox_table=table, apply_types=False, logger=None)
+
+    async def publish(
+        self,
+        session: AsyncSession | AsyncConnection,
+        topic: str,
+        key: str,
+        value: bytes,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write one event; it exists when the caller's transaction commits, and never else.
+
+        Args:
+            session: in the caller's transaction; it is neither flushed nor committed here.
+        """
+        complete = {EVENT_ID: new_batch_id(), **(headers or {}), KEY_HEADER: key}
+        await self._broker.publish(value, queue=topic, session=session, headers=complete)
+
+
+class OutboxRelay:
+    """Takes the rows of an outbox table to the bus.
+
+    FastStream's subscriber hands out one row at a time, and with more than one worker it loses the order of a
+    key; a create-run storm writes thousands of rows a second. So rows are claimed in batches with
+    faststream-outbox's client: keys side by side, the rows of a key one after the other. An advisory lock
+    leaves the work to one process at a time, or two could overtake each other.
+
+    Args:
+        topics: the queues to relay.
+        bus: where the events go.
+    """
+
+    name = "outbox-relay"
+
+    def __init__(
+        self,
+        database: Database,
+        table: Table,
+        bus: Publisher,
+        topics: Sequence[str],
+        *,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        self._engine: AsyncEngine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._client = OutboxClient(self._engine, table)
+        self._table = f"{table.schema}.{table.name}" if table.schema else table.name
+        self._bus = bus
+        self._topics = list(topics)
+        self._retry = retry or RetryPolicy(max_delay_seconds=5.0)
+        self._lock_key = zlib.crc32(f"runstream-outbox-relay {self._table}".encode())
+        self._release = text(
+            f"""UPDATE {self._table} SET acquired_at = NULL, acquired_token = NULL
+            WHERE id = ANY(:ids) AND acquired_token = :token"""  # noqa: S608 - the table's own name
+        )
+
+    async def run(self) -> None:
+        """Relay until cancelled; errors of the database and the bus are waited out."""
+        failures = 0
+        while True:
+            try:
+                async with self._engine.connect() as leader:
+                    if not await self._lead(leader):
+                        await asyncio.sleep(LEADER_RETRY_SECONDS)
+                        continue
+                    while True:
+                        await self._relay_waiting(leader)
+                        failures = 0
+                        await asyncio.sleep(POLL_SECONDS)
+            except Exception as raised:
+                if transient_error(raised) is None:
+                    raise
+                failures += 1
+                delay = self._retry.delay_seconds(failures)
+                log.warning("outbox_relay_held", table=self._table, error=str(raised), delay_seconds=delay)
+                await asyncio.sleep(delay)
+
+    async def _lead(self, connection: AsyncConnection) -> bool:
+        # The lock belongs to the connection, so it is given up when this process or its connection dies.
+        found = await connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._lock_key})
+        await connection.commit()
+        return bool(found.scalar_one())
+
+    async def _relay_waiting(self, connection: AsyncConnection) -> None:
+        rows = await self._claim(connection)
+        while rows:
+            await self._relay(connection, rows)
+            rows = await self._claim(connection) if len(rows) == RELAY_BATCH else []
+
+    async def _claim(self, connection: AsyncConnection) -> list[OutboxInnerMessage]:
+        return await self._client.fetch(
+            connection, self._topics, limit=RELAY_BATCH, lease_ttl_seconds=LEASE_SECONDS
+        )
+
+    async def _relay(self, connection: AsyncConnection, rows: Sequence[OutboxInnerMessage]) -> None:
+        ordered = sorted(rows, key=lambda row: (_identity(row), row.id))
+        sequences = [list(members) for _, members in groupby(ordered, key=_identity)]
+        sent: list[OutboxInnerMessage] = []
+        errors = await asyncio.gather(*(self._send(sequence, sent) for sequence in sequences))
+        pairs: list[Any] = [(row.id, row.acquired_token) for row in sent]
+        await self._client.delete_batch_with_lease(connection, pairs)
+        await connection.commit()
+        done = {row.id for row in sent}
+        left = [row.id for row in rows if row.id not in done]
+        if left:
+            values = {"ids": left, "token": rows[0].acquired_token}
+            await connection.execute(self._release, values)
+            await connection.commit()
+        for error in errors:
+            if error is not None:
+                raise error
+
+    async def _send(self, sequence: Sequence[OutboxInnerMessage], sent: list[Any]) -> Exception | None:
+        """Publish the rows of one key in order, up to the first that fails."""
+        for row in sequence:
+            headers = dict(row.headers or {})
+            plain = {name: value for name, value in headers.items() if name not in _ENVELOPE_HEADERS}
+            try:
+                await self._bus.publish(row.queue, headers.get(KEY_HEADER, ""), row.payload, plain)
+            except Exception as raised:  # noqa: BLE001 - told to the caller, after the rows that worked
+                return raised
+            sent.append(row)
+        return None
+
+
+def _identity(row: OutboxInnerMessage) -> tuple[str, str]:
+    return row.queue, (row.headers or {}).get(KEY_HEADER, "")

@@ -1,0 +1,240 @@
+"""What an operator asks of a service: status, dead letters and a look at the events."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from runstream_proto.common.v1 import operations_service_pb2 as pb
+from runstream_proto.common.v1 import operations_service_pb2_grpc
+from runstream_proto.common.v1.position_pb2 import BusPosition, Watermark
+
+from runstream_common.bus.events import event_as_json
+from runstream_common.bus.messages import CONTENT_TYPE, EVENT_TYPE
+from runstream_common.bus.topics import find_topic
+from runstream_common.errors import InvalidArgument, PlatformError
+from runstream_common.rpc.server import Registration
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    import grpc
+
+    from runstream_common.bus.api import Bus
+    from runstream_common.bus.dead_letter_headers import DeadLetter
+    from runstream_common.bus.messages import Message
+    from runstream_common.bus.subscription import SubscriptionStatus
+    from runstream_common.health import Health
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["OperationsService"].full_name
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+DEFAULT_REPLAY = 1000
+MAX_REPLAY = 10_000
+JSON = "application/json"
+
+_STATES = {
+    "starting": pb.SUBSCRIPTION_STATE_UNSPECIFIED,
+    "running": pb.SUBSCRIPTION_STATE_RUNNING,
+    "retrying": pb.SUBSCRIPTION_STATE_RETRYING,
+    "stopped": pb.SUBSCRIPTION_STATE_STOPPED,
+}
+
+
+class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
+    """Answers from the bus and the health checks of this process.
+
+    Args:
+        service: name of the service, such as ``metadata``.
+    """
+
+    def __init__(self, bus: Bus, health: Health, *, service: str) -> None:
+        self._bus = bus
+        self._health = health
+        self._service = service
+        self._version = _version_of(f"runstream-{service}")
+        self._started_ms = time.time_ns() // 1_000_000
+
+    async def GetStatus(  # noqa: N802 - gRPC's own naming
+        self, request: pb.GetStatusRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetStatusResponse:
+        """Checks, lag and watermarks."""
+        del request, context
+        readiness = await self._health.readiness()
+        return pb.GetStatusResponse(
+            service=self._service,
+            version=self._version,
+            topology=self._bus.topology,
+            start_time_ms=self._started_ms,
+            checks=[
+                pb.CheckResult(name=name, ok=result.ok, detail=result.detail)
+                for name, result in sorted(readiness.checks.items())
+            ],
+            subscriptions=[await self._subscription(status) for status in self._bus.subscriptions()],
+        )
+
+    async def ListDeadLetters(  # noqa: N802
+        self, request: pb.ListDeadLettersRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ListDeadLettersResponse:
+        """One page, group by group."""
+        del context
+        _require("topic", request.topic)
+        size = _bounded("page_size", request.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        groups = [request.group] if request.group else self._groups(request.topic)
+        group, after = _read_token(request.page_token, groups)
+        answer = pb.ListDeadLettersResponse()
+        for name in groups[groups.index(group) :] if group else groups:
+            wanted = size - len(answer.dead_letters)
+            found = await self._bus.list_dead_letters(
+                request.topic, name, limit=wanted + 1, after=after if name == group else None
+            )
+            answer.dead_letters.extend(_letter(letter, with_value=False) for letter in found[:wanted])
+            if len(found) > wanted:
+                last = found[wanted - 1].id if wanted else ""
+                answer.next_page_token = f"{name}/{last}"
+                break
+        return answer
+
+    async def GetDeadLetter(  # noqa: N802
+        self, request: pb.GetDeadLetterRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetDeadLetterResponse:
+        """One letter with its value. Raises NotFound."""
+        del context
+        for field in ("topic", "group", "id"):
+            _require(field, getattr(request, field))
+        letter = await self._bus.get_dead_letter(request.topic, request.group, request.id)
+        return pb.GetDeadLetterResponse(dead_letter=_letter(letter, with_value=True))
+
+    async def ReplayDeadLetters(  # noqa: N802
+        self, request: pb.ReplayDeadLettersRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ReplayDeadLettersResponse:
+        """Send letters to their group once more."""
+        del context
+        _require("topic", request.topic)
+        _require("group", request.group)
+        limit = _bounded("limit", request.limit, DEFAULT_REPLAY, MAX_REPLAY)
+        count = await self._bus.replay_dead_letters(
+            request.topic, request.group, ids=list(request.ids), limit=limit
+        )
+        return pb.ReplayDeadLettersResponse(replayed_count=count)
+
+    async def TailEvents(  # noqa: N802
+        self, request: pb.TailEventsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.TailEventsResponse]:
+        """Events as they arrive, until the client ends the call."""
+        del context
+        _require("topic", request.topic)
+        async for message in self._bus.tail(request.topic, from_beginning=request.from_beginning):
+            yield _event(message)
+
+    async def _subscription(self, status: SubscriptionStatus) -> pb.SubscriptionStatus:
+        return pb.SubscriptionStatus(
+            topic=status.topic,
+            group=status.group,
+            state=_STATES[status.state],
+            reason=status.reason,
+            lag_messages=sum(status.lag_messages.values()),
+            watermarks=_watermarks(status),
+            dead_letter_count=await self._parked(status),
+        )
+
+    async def _parked(self, status: SubscriptionStatus) -> int:
+        try:
+            return await self._bus.count_dead_letters(status.topic, status.group)
+        except PlatformError:
+            # The status of a service whose bus is away must still be told; the checks say that it is.
+            return 0
+
+    def _groups(self, topic: str) -> list[str]:
+        mine = {status.group for status in self._bus.subscriptions() if status.topic == topic}
+        return sorted(mine.union(find_topic(topic).groups))
+
+
+def operations_registration(bus: Bus, health: Health, *, service: str) -> Registration:
+    """Operations, ready to be given to ``build_server``."""
+    return Registration(
+        name=SERVICE_NAME,
+        add=operations_service_pb2_grpc.add_OperationsServiceServicer_to_server,
+        servicer=OperationsServicer(bus, health, service=service),
+    )
+
+
+def _watermarks(status: SubscriptionStatus) -> Sequence[Watermark]:
+    marks = []
+    for partition in sorted({*status.applied, *status.lag_messages}):
+        applied = status.applied.get(partition)
+        marks.append(
+            Watermark(
+                topic=status.topic,
+                partition=partition,
+                applied_offset=applied.next_offset if applied else 0,
+                applied_time_ms=applied.time_ms if applied else 0,
+                lag_messages=status.lag_messages.get(partition),
+            )
+        )
+    return marks
+
+
+def _letter(letter: DeadLetter, *, with_value: bool) -> pb.DeadLetter:
+    original = letter.message
+    return pb.DeadLetter(
+        id=letter.id,
+        topic=letter.topic,
+        group=letter.group,
+        partition=original.partition,
+        offset=original.offset,
+        key=original.key,
+        reason=letter.reason,
+        detail=letter.error,
+        attempts=letter.attempts,
+        parked_time_ms=letter.parked_at_ms,
+        headers=original.headers,
+        value_size_bytes=len(original.value),
+        value=original.value if with_value else b"",
+    )
+
+
+def _event(message: Message) -> pb.TailEventsResponse:
+    return pb.TailEventsResponse(
+        position=BusPosition(topic=message.topic, partition=message.partition, offset=message.offset),
+        key=message.key,
+        headers=message.headers,
+        timestamp_ms=message.timestamp_ms,
+        value=message.value,
+        json=_as_json(message),
+    )
+
+
+def _as_json(message: Message) -> str:
+    if message.headers.get(CONTENT_TYPE, "").startswith(JSON):
+        return message.value.decode(errors="replace")
+    return event_as_json(message.headers.get(EVENT_TYPE) or find_topic(message.topic).message, message.value)
+
+
+def _read_token(token: str, groups: Sequence[str]) -> tuple[str, str | None]:
+    """The group and letter that the page before ended with."""
+    if not token:
+        return "", None
+    group, separator, last = token.rpartition("/")
+    if not separator or group not in groups:
+        raise InvalidArgument.of("page_token", "is not a token of this list")
+    return group, last or None
+
+
+def _require(field: str, value: str) -> None:
+    if not value:
+        raise InvalidArgument.of(field, "is required")
+
+
+def _bounded(field: str, value: int, default: int, most: int) -> int:
+    if value < 0 or value > most:
+        raise InvalidArgument.of(field, f"must be between 0 and {most}, got {value}")
+    return value or default
+
+
+def _version_of(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"
