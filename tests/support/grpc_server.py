@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,12 @@ class RunningServer:
         """How many calls of a method ended with a code."""
         labels = {"method": f"/{SERVICE}/{method}", "code": code}
         return self.registry.get_sample_value("runstream_rpc_handled_total", labels) or 0.0
+
+    async def counted(self, method: str, code: str) -> None:
+        """Wait until one call of a method is counted: that is done after its client has the answer."""
+        async with asyncio.timeout(30):
+            while self.count(method, code) != 1:
+                await asyncio.sleep(0)
 
     def in_flight(self, method: str) -> float | None:
         """How many calls of a method run."""

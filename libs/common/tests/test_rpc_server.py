@@ -51,7 +51,7 @@ async def echo(request: bytes, context: Any) -> bytes:
 async def test_an_answer_passes_and_is_counted() -> None:
     async with serving(unary(echo)) as running:
         assert await running.unary("Call", b"hello") == b"hello"
-        assert running.count("Call", "OK") == 1
+        await running.counted("Call", "OK")
         assert running.in_flight("Call") == 0
 
 
@@ -63,7 +63,7 @@ async def test_a_refusal_arrives_with_its_details_and_is_logged_at_info() -> Non
         with capture_logs() as logs:
             error = await error_of(running.unary("Call"))
         assert (type(error), error.reason, error.metadata) == (NotFound, "RUN_NOT_FOUND", {"run_id": "7"})
-        assert running.count("Call", "NOT_FOUND") == 1
+        await running.counted("Call", "NOT_FOUND")
     (line,) = [line for line in logs if line["event"] == "rpc_refused"]
     assert (line["log_level"], line["reason"], line["method"]) == (
         "info",
@@ -81,7 +81,7 @@ async def test_an_unknown_error_shows_an_id_and_no_text() -> None:
             error = await error_of(running.unary("Call"))
         assert isinstance(error, Internal)
         assert "hunter2" not in error.message
-        assert running.count("Call", "INTERNAL") == 1
+        await running.counted("Call", "INTERNAL")
     (line,) = [line for line in logs if line["event"] == "rpc_failed"]
     assert (line["log_level"], line["error_id"]) == ("error", error.metadata["error_id"])
     assert "hunter2" in str(line["exc_info"])
@@ -104,7 +104,7 @@ async def test_an_abort_by_the_handler_keeps_its_code() -> None:
 
     async with serving(unary(abort)) as running:
         assert isinstance(await error_of(running.unary("Call")), NotFound)
-        assert running.count("Call", "NOT_FOUND") == 1
+        await running.counted("Call", "NOT_FOUND")
 
 
 async def test_a_unary_call_without_a_deadline_gets_one() -> None:
@@ -114,7 +114,7 @@ async def test_a_unary_call_without_a_deadline_gets_one() -> None:
     async with serving(unary(hang), default_deadline_seconds=0.05) as running:
         error = await error_of(running.unary("Call"))
         assert isinstance(error, DeadlineExceeded)
-        assert running.count("Call", "DEADLINE_EXCEEDED") == 1
+        await running.counted("Call", "DEADLINE_EXCEEDED")
 
 
 async def test_a_timeout_inside_the_handler_is_not_mistaken_for_the_deadline() -> None:
@@ -172,8 +172,9 @@ async def test_streams_of_every_kind_pass_and_have_no_deadline() -> None:
         error = await error_of(call.read())
         assert isinstance(error, ResourceExhausted)
         assert error.retry_after_seconds == 0.5
-        assert [running.count(name, "OK") for name in ("CountUp", "Write", "Total")] == [1, 1, 1]
-        assert running.count("EchoAll", "RESOURCE_EXHAUSTED") == 1
+        for name in ("CountUp", "Write", "Total"):
+            await running.counted(name, "OK")
+        await running.counted("EchoAll", "RESOURCE_EXHAUSTED")
 
 
 async def test_a_stream_that_its_client_leaves_is_closed_and_counted() -> None:
@@ -192,7 +193,7 @@ async def test_a_stream_that_its_client_leaves_is_closed_and_counted() -> None:
         assert running.in_flight("Forever") == 1
         call.cancel()
         await asyncio.wait_for(closed.wait(), 10)
-    assert running.count("Forever", "CANCELLED") == 1
+    await running.counted("Forever", "CANCELLED")
     assert running.in_flight("Forever") == 0
 
 
@@ -300,6 +301,8 @@ async def closed(port: int) -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except ConnectionRefusedError:
             return
+        except ConnectionResetError:
+            continue  # taken from the queue of a socket that was just being closed
         writer.close()
 
 
@@ -348,7 +351,7 @@ async def test_stopping_does_not_wait_for_streams_that_never_end() -> None:
             assert isinstance(error, Unavailable)
             assert (error.reason, error.retry_after_seconds) == ("SERVER_STOPPING", 0.5)
         await stopping
-        assert running.count("Watch", "UNAVAILABLE") == 1
+        await running.counted("Watch", "UNAVAILABLE")
 
 
 async def test_an_idempotent_call_survives_a_restart_of_its_server() -> None:
