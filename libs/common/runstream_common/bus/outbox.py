@@ -128,10 +128,14 @@ class OutboxRelay:
                     if not await self._lead(leader):
                         await asyncio.sleep(LEADER_RETRY_SECONDS)
                         continue
-                    while True:
-                        await self._relay_waiting(leader)
-                        failures = 0
-                        await asyncio.sleep(POLL_SECONDS)
+                    try:
+                        while True:
+                            await self._relay_waiting(leader)
+                            failures = 0
+                            await asyncio.sleep(POLL_SECONDS)
+                    finally:
+                        # Back in the pool it would keep the lock, and nobody could lead.
+                        await leader.invalidate()
             except Exception as raised:
                 if transient_error(raised) is None:
                     raise
