@@ -184,7 +184,7 @@ async def list_chunks(
 ) -> list[ChunkInfo]:
     """Chunks of a series that may hold points within the bounds (inclusive), in no order."""
     rows = await connection.fetch(_LIST_CHUNKS, series_id, start_step, end_step, start_time_ms)
-    return [ChunkInfo(*tuple(row)[:-1], order=Order(row[-1])) for row in rows]
+    return [ChunkInfo._make((*tuple(row)[:-1], Order(row[-1]))) for row in rows]
 
 
 async def read_chunks(connection: asyncpg.Connection, series_id: int, chunks: Sequence[ChunkInfo]) -> Points:
