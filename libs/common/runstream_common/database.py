@@ -14,6 +14,7 @@ from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from runstream_common.database_errors import map_database_error
+from runstream_common.driver_pool import DriverPool
 from runstream_common.errors import Aborted, FailedPrecondition
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class Database:
         url: where the database is; ``?host=/folder`` names a Unix socket.
         schema: the schema that the service owns. Statements name it, so ``search_path`` stays as it is.
         application_name: how the service shows in ``pg_stat_activity``.
-        pool_size: connections kept; there is no overflow, so it is also the most there are.
+        pool_size: connections kept for sessions, and as many for ``driver``, each opened when first needed; there is
+            no overflow, so it is also the most there are.
         pool_timeout_seconds: longest wait for a free one.
         connect_timeout_seconds: longest wait for a new one.
         statement_timeout_ms: longest single statement; 0 is unlimited.
@@ -92,6 +94,7 @@ class Database:
             pool_use_lifo=True,
         )
         event.listen(self.engine.sync_engine, "checkout", _discard_closed)
+        self._drivers = DriverPool(self._connect, size=pool_size, timeout_seconds=pool_timeout_seconds)
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
@@ -141,6 +144,7 @@ class Database:
 
     async def stop(self) -> None:
         """Close every connection."""
+        await self._drivers.close()
         await self.engine.dispose()
 
     async def ping(self) -> None:
@@ -185,9 +189,8 @@ class Database:
 
         Open one with ``connection.transaction()`` where several statements belong together.
         """
-        async with mapped_errors(), self._autocommit.connect() as connection:
-            pooled = await connection.get_raw_connection()
-            yield pooled.driver_connection
+        async with mapped_errors(), self._drivers.acquire() as connection:
+            yield connection
 
     @staticmethod
     async def raw(session: AsyncSession | AsyncConnection) -> asyncpg.Connection:

@@ -135,7 +135,12 @@ class DatabaseSettings(SettingsBlock):
         None,
         description="`postgresql://user:password@host:port/name`, or `?host=/folder` for a Unix socket",
     )
-    database_pool_size: int = Field(10, ge=1, le=500, description="Connections that a process keeps")
+    database_pool_size: int = Field(
+        10,
+        ge=1,
+        le=500,
+        description="Connections that a process keeps for sessions, and as many for its hot paths",
+    )
     database_pool_timeout_seconds: float = Field(
         10.0, gt=0, le=300, description="Longest wait for a free connection, then UNAVAILABLE"
     )

@@ -15,23 +15,18 @@ from runstream_metadata.search import RunSearch
 def count_statements(monkeypatch):
     """Counts what is sent to the database inside the block."""
     sent: list[str] = []
+    original = Connection._execute
 
-    def wrap(name):
-        original = getattr(Connection, name)
-
-        async def counted(self, query, *arguments, **options):
-            sent.append(query)
-            return await original(self, query, *arguments, **options)
-
-        monkeypatch.setattr(Connection, name, counted)
+    async def counted(self, query, *arguments, **options):
+        sent.append(query)
+        return await original(self, query, *arguments, **options)
 
     @contextmanager
     def counting():
         sent.clear()
         yield sent
 
-    for name in ("fetch", "fetchrow", "fetchval", "execute", "executemany"):
-        wrap(name)
+    monkeypatch.setattr(Connection, "_execute", counted)
     return counting
 
 
