@@ -30,7 +30,7 @@ class StackLog:
     def line(self, name: str, text: str) -> None:
         """Write one line of the named service."""
         label = f"{name:<{NAME_WIDTH}} | "
-        self._file.emit(logging.LogRecord(name, logging.INFO, "", 0, label + text, None, None))
+        self._file.handle(logging.LogRecord(name, logging.INFO, "", 0, label + text, None, None))
         if self._echo:
             if self._colour:
                 label = f"\033[{COLOURS.get(name, '35')}m{label}\033[0m"

@@ -254,6 +254,7 @@ class LocalPostgres:
             text=True,
             check=False,
             timeout=_TOOL_TIMEOUT_SECONDS,
+            start_new_session=True,  # as for the server: Ctrl-C must not break initdb off half-way
             cwd="/",
             **self._account.popen_options(),
         )

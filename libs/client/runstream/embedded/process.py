@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Callable
 
 from runstream.embedded.services import ServiceSpec
@@ -17,6 +18,9 @@ RESTART_DELAYS_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 STEADY_SECONDS = 60.0
 """A process that ran this long starts again with the first delay."""
 LINE_LIMIT_BYTES = 1024 * 1024
+START_ATTEMPTS = 3
+"""A service that ends this often before it was ready has something to say that waiting will not change."""
+KEPT_LINES = 5
 
 LogLine = Callable[[str, str], None]
 """Takes the service's name and one line of its log."""
@@ -41,19 +45,20 @@ class ServiceProcess:
         self._on_start = on_start
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
+        self._failures = 0
+        self._last_lines: deque[str] = deque(maxlen=KEPT_LINES)
 
     async def run(self) -> None:
         """Keep the service running until `stop`."""
-        failures = 0
         while not self._stopping:
             started = time.monotonic()
             status = await self._run_once()
             if self._stopping:
                 return
             if time.monotonic() - started > STEADY_SECONDS:
-                failures = 0
-            delay = RESTART_DELAYS_SECONDS[min(failures, len(RESTART_DELAYS_SECONDS) - 1)]
-            failures += 1
+                self._failures = 0
+            delay = RESTART_DELAYS_SECONDS[min(self._failures, len(RESTART_DELAYS_SECONDS) - 1)]
+            self._failures += 1
             self._log_line(
                 "up", f"{self.spec.name} ended with {_status_text(status)}; starting it again in {delay:g} s"
             )
@@ -88,13 +93,16 @@ class ServiceProcess:
                 continue
             if not line:
                 return
-            self._log_line(self.spec.name, line.decode(errors="replace").rstrip())
+            text = line.decode(errors="replace").rstrip()
+            self._last_lines.append(text)
+            self._log_line(self.spec.name, text)
 
     async def wait_ready(self, timeout_seconds: float) -> None:
         """Return when the service says it is ready.
 
         Raises:
-            ServiceFailed: it does not within the time; the text holds its failing checks.
+            ServiceFailed: it does not within the time, or ends again and again; the text holds its failing checks or
+                its last words.
         """
         deadline = time.monotonic() + timeout_seconds
         url = f"http://{self.spec.environment['RUNSTREAM_ADMIN_HOST']}:{self.spec.admin_port}/readyz"
@@ -103,8 +111,18 @@ class ServiceProcess:
             ready, answer = await asyncio.to_thread(_probe, url)
             if ready:
                 return
+            if self._failures >= START_ATTEMPTS:
+                words = "\n".join(self._last_lines)
+                raise ServiceFailed(f"{self.spec.name} ended {self._failures} times while starting:\n{words}")
             await asyncio.sleep(0.05)
         raise ServiceFailed(f"{self.spec.name} is not ready after {timeout_seconds:g} s: {answer}")
+
+    def kill(self) -> None:
+        """End the service with SIGKILL; `stop` then has nothing to wait for."""
+        self._stopping = True
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
 
     async def stop(self, grace_seconds: float) -> None:
         """End the service: SIGTERM, then SIGKILL when it takes longer than the grace period."""

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runstream.embedded.options import ADMIN_PORT_DISTANCE, StackOptions
+from runstream.embedded.ports import free_port, is_free
+
+MAX_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,20 @@ SERVICE_MODULES = {"metadata": "runstream_metadata", "ingest": "runstream_ingest
 """Services in start order with their modules. The first one has the stack's main port."""
 
 
+def stack_ports(port: int) -> list[int]:
+    """Every port that a stack listens on when `port` is its main one."""
+    ports = [port + index for index in range(len(SERVICE_MODULES))]
+    return ports + [number + ADMIN_PORT_DISTANCE for number in ports]
+
+
+def free_stack_port(host: str = "127.0.0.1") -> int:
+    """A main port with which every port of a stack was free a moment ago."""
+    while True:
+        port = free_port(host)
+        if max(stack_ports(port)) <= MAX_PORT and all(is_free(host, number) for number in stack_ports(port)):
+            return port
+
+
 def service_specs(options: StackOptions, database_url: str) -> list[ServiceSpec]:
     """Specs of all services.
 
@@ -42,7 +59,9 @@ def service_specs(options: StackOptions, database_url: str) -> list[ServiceSpec]
         # An empty host tells clients to use the host that they reached us by.
         "RUNSTREAM_SERVICES": ",".join(f"{name}=:{port}" for name, port in ports.items()),
         "RUNSTREAM_METADATA_TARGET": f"{options.host}:{ports['metadata']}",
-        "RUNSTREAM_BUS_URL": f"kafka://{options.kafka}" if options.kafka else database_url,
+        "RUNSTREAM_BUS_URL": f"kafka://{options.kafka.removeprefix('kafka://')}"
+        if options.kafka
+        else database_url,
         "RUNSTREAM_DATABASE_URL": database_url,
         "RUNSTREAM_OBJECT_STORE_URL": options.object_store_url or f"file://{options.data_dir / 'artifacts'}",
         "RUNSTREAM_MIGRATE_ON_START": "true",

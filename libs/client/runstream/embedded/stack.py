@@ -1,6 +1,7 @@
 """The embedded stack: PostgreSQL from a wheel and every service as its own supervised process."""
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import psutil
 from runstream.embedded.log import StackLog
 from runstream.embedded.options import StackOptions
 from runstream.embedded.ports import free_port, require_free
-from runstream.embedded.postgres import LocalPostgres
+from runstream.embedded.postgres import LocalPostgres, PostgresError
 from runstream.embedded.process import ServiceFailed, ServiceProcess
 from runstream.embedded.services import ServiceSpec, service_specs
 from runstream.embedded.state import LOG_FILE, ProcessRef, StackState, end_leftovers, exclusive, read_state
@@ -24,6 +25,7 @@ DATABASE_NAME = "runstream"
 READY_TIMEOUT_SECONDS = 60.0
 STOP_GRACE_SECONDS = 25.0
 POSTGRES_POLL_SECONDS = 0.5
+POSTGRES_RESTARTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class StackStatus:
 
 
 def run(options: StackOptions, *, echo: bool = True, on_ready: Callable[[str], None] | None = None) -> None:
-    """Run a stack until SIGINT or SIGTERM.
+    """Run a stack until SIGINT or SIGTERM; a second one kills what has not stopped yet.
 
     Args:
         options: choices.
@@ -59,11 +61,11 @@ def run(options: StackOptions, *, echo: bool = True, on_ready: Callable[[str], N
     """
     options.data_dir.mkdir(parents=True, exist_ok=True)
     with exclusive(options.data_dir):
-        leftover = read_state(options.data_dir)
-        if leftover is not None:
-            end_leftovers(leftover)
         log = StackLog(options.data_dir / LOG_FILE, echo=echo)
         try:
+            leftover = read_state(options.data_dir)
+            if leftover is not None and end_leftovers(leftover):
+                log.line("up", "the last stack here was killed; its services have been ended")
             asyncio.run(_Stack(options, log).run(on_ready))
         finally:
             log.close()
@@ -81,12 +83,14 @@ class _Stack:
     async def run(self, on_ready: Callable[[str], None] | None) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop_requested.set)
+            loop.add_signal_handler(number, self._on_signal)
         started = time.monotonic()
         for spec in service_specs(self._options, database_url=""):
             self._require_ports(spec)
         postgres = await self._start_postgres()
         try:
+            if self._stop_requested.is_set():
+                return
             url = postgres.socket_url(DATABASE_NAME) if postgres else str(self._options.database_url)
             await self._serve(service_specs(self._options, url), postgres, started, on_ready)
         finally:
@@ -94,6 +98,13 @@ class _Stack:
                 self._log.line("postgres", "stopping")
                 await asyncio.to_thread(postgres.stop)
             self._log.line("up", "stopped")
+
+    def _on_signal(self) -> None:
+        if self._stop_requested.is_set():
+            self._log.line("up", "asked again to stop; killing the services")
+            for service in self._services:
+                service.kill()
+        self._stop_requested.set()
 
     def _require_ports(self, spec: ServiceSpec) -> None:
         require_free(self._options.host, spec.port, f"{spec.name}, gRPC")
@@ -136,20 +147,34 @@ class _Stack:
                 await _first_of(stop, *tasks, *watch)
         finally:
             await self._stop_services()
-            for task in (*tasks, *watch, stop, ready):
-                task.cancel()
-            await asyncio.gather(*tasks, *watch, stop, ready, return_exceptions=True)
+            running: list[asyncio.Future[Any]] = [*tasks, *watch, stop, ready]
+            for future in running:
+                future.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     def _remember(self, name: str, pid: int) -> None:
-        self._state.services[name] = ProcessRef.of(pid)
-        self._state.write(self._options.data_dir)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended at once; its exit is seen elsewhere
+            self._state.services[name] = ProcessRef.of(pid)
+            self._state.write(self._options.data_dir)
 
     async def _watch_postgres(self, postgres: LocalPostgres) -> None:
         while True:
             await asyncio.sleep(POSTGRES_POLL_SECONDS)
             if postgres.poll() is not None:
                 self._log.line("up", "PostgreSQL ended; starting it again")
+                await self._restart_postgres(postgres)
+
+    async def _restart_postgres(self, postgres: LocalPostgres) -> None:
+        """Start a server that ended; its last connections hold its memory for a moment, which a new one refuses."""
+        for _ in range(POSTGRES_RESTARTS - 1):
+            try:
                 await asyncio.to_thread(self._boot_postgres, postgres)
+            except PostgresError as error:
+                self._log.line("postgres", str(error).splitlines()[-1])
+                await asyncio.sleep(POSTGRES_POLL_SECONDS)
+            else:
+                return
+        await asyncio.to_thread(self._boot_postgres, postgres)
 
     async def _stop_services(self) -> None:
         self._state.ready = False
@@ -204,7 +229,7 @@ def _arguments(options: StackOptions) -> list[str]:
 
 
 def stop(data_dir: Path, *, timeout_seconds: float = 90.0) -> bool:
-    """Stop the stack of a data directory; returns False when none runs.
+    """Stop the stack of a data directory, or what a killed one left running; returns False when nothing runs.
 
     Raises:
         ServiceFailed: it did not stop in time.
@@ -212,7 +237,7 @@ def stop(data_dir: Path, *, timeout_seconds: float = 90.0) -> bool:
     state = read_state(data_dir)
     supervisor = state.supervisor.process() if state else None
     if supervisor is None:
-        return False
+        return state is not None and _stop_leftovers(data_dir, state)
     supervisor.terminate()
     try:
         supervisor.wait(timeout_seconds)
@@ -221,6 +246,14 @@ def stop(data_dir: Path, *, timeout_seconds: float = 90.0) -> bool:
             f"the stack (pid {supervisor.pid}) did not stop in {timeout_seconds:g} s"
         ) from error
     return True
+
+
+def _stop_leftovers(data_dir: Path, state: StackState) -> bool:
+    with exclusive(data_dir):
+        ended = end_leftovers(state)
+        if (data_dir / "postgres").is_dir():
+            LocalPostgres(data_dir / "postgres", free_port()).stop_leftover()
+        return ended
 
 
 def status(data_dir: Path) -> StackStatus:

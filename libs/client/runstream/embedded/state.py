@@ -103,8 +103,8 @@ def exclusive(data_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def end_leftovers(state: StackState, *, timeout_seconds: float = 10.0) -> None:
-    """End services whose supervisor was killed; call it while holding the data directory."""
+def end_leftovers(state: StackState, *, timeout_seconds: float = 10.0) -> bool:
+    """End services whose supervisor was killed; call it while holding the data directory. False: there were none."""
     processes = [p for p in (ref.process() for ref in state.services.values()) if p is not None]
     for process in processes:
         process.terminate()
@@ -112,3 +112,4 @@ def end_leftovers(state: StackState, *, timeout_seconds: float = 10.0) -> None:
     for process in stubborn:
         process.kill()
     psutil.wait_procs(stubborn, timeout=timeout_seconds)
+    return bool(processes)
