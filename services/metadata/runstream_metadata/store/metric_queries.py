@@ -102,6 +102,11 @@ class ChunkInfo(NamedTuple):
     max_time_ms: int
     order: Order
 
+    @classmethod
+    def of_row(cls, row: Sequence[int]) -> ChunkInfo:
+        """From the columns in this order."""
+        return cls._make((*row[:-1], Order(row[-1])))
+
 
 class SeriesSummary(NamedTuple):
     """Counts over the chunks of a series."""
@@ -184,7 +189,7 @@ async def list_chunks(
 ) -> list[ChunkInfo]:
     """Chunks of a series that may hold points within the bounds (inclusive), in no order."""
     rows = await connection.fetch(_LIST_CHUNKS, series_id, start_step, end_step, start_time_ms)
-    return [ChunkInfo._make((*tuple(row)[:-1], Order(row[-1]))) for row in rows]
+    return [ChunkInfo.of_row(tuple(row)) for row in rows]
 
 
 async def read_chunks(connection: asyncpg.Connection, series_id: int, chunks: Sequence[ChunkInfo]) -> Points:

@@ -62,9 +62,7 @@ def message(
 def json_message(content: object, *, offset: int = 0) -> Message:
     """A JSON message as a plain Kafka producer sends it."""
     data = content if isinstance(content, bytes) else msgspec.json.encode(content)
-    return Message(
-        "run-logged", "", data, {"content-type": "application/json"}, 0, offset, 1_700_000_000_000
-    )
+    return Message("run-logged", "", data, {"content-type": "application/json"}, 0, offset, 1_700_000_000_000)
 
 
 def identity(row: Row) -> tuple[int, int, str]:

@@ -1,5 +1,7 @@
 """The codec must give back every bit, whatever the numbers."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -42,7 +44,7 @@ def test_ints_round_trip_and_facts_are_true(numbers: list[int]) -> None:
     decode_ints(encoded.data, decoded)
     assert decoded.tolist() == numbers
     assert (encoded.least, encoded.greatest) == (min(numbers), max(numbers))
-    pairs = list(zip(numbers, numbers[1:], strict=False))
+    pairs = list(itertools.pairwise(numbers))
     assert encoded.falls == any(b < a for a, b in pairs)
     assert encoded.repeats == any(b <= a for a, b in pairs)
 

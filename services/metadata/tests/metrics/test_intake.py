@@ -34,9 +34,7 @@ NAN, INF = float("nan"), float("inf")
 async def history(reads: MetricReads, run_id: str, key: str = "loss") -> list[Row]:
     rows: list[Row] = []
     async for _, _, points in reads.stream([run_id], [key], StepRange()):
-        rows += zip(
-            points.steps.tolist(), points.timestamps_ms.tolist(), points.values.tolist(), strict=True
-        )
+        rows += zip(points.steps.tolist(), points.timestamps_ms.tolist(), points.values.tolist(), strict=True)
     return rows
 
 
@@ -134,15 +132,15 @@ async def check_pages(reads: MetricReads, run_id: str, expected: list[Row]) -> N
         while more:
             page = await reads.page(series, steps, after, 7)
             points = page.points
-            rows += zip(points.steps.tolist(), points.timestamps_ms.tolist(), points.values.tolist(), strict=True)
+            rows += zip(
+                points.steps.tolist(), points.timestamps_ms.tolist(), points.values.tolist(), strict=True
+            )
             more = page.more
             assert len(points) == 7 or not more
             after = points.at(-1) if len(points) else None
         start, end = steps.start, steps.end
         within = [
-            row
-            for row in expected
-            if (start is None or row[0] >= start) and (end is None or row[0] <= end)
+            row for row in expected if (start is None or row[0] >= start) and (end is None or row[0] <= end)
         ]
         assert same(rows, within)
 

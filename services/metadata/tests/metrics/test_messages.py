@@ -177,5 +177,3 @@ async def test_oversized_message(consumer: RunLoggedConsumer, database: Database
     (rejected,) = await consumer.handle([one])
     assert rejected.reason == "TOO_LARGE"
     assert await count(database, "applied_batch") == 0
-
-
