@@ -67,6 +67,7 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
             version=self._version,
             topology=self._bus.topology,
             start_time_ms=self._started_ms,
+            server_time_ms=time.time_ns() // 1_000_000,
             checks=[
                 pb.CheckResult(name=name, ok=result.ok, detail=result.detail)
                 for name, result in sorted(readiness.checks.items())

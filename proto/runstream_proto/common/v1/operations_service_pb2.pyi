@@ -155,6 +155,7 @@ class GetStatusResponse(_message.Message):
     START_TIME_MS_FIELD_NUMBER: _builtins.int
     CHECKS_FIELD_NUMBER: _builtins.int
     SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
+    SERVER_TIME_MS_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """Service name, e.g. "metadata"."""
     version: _builtins.str
@@ -163,6 +164,8 @@ class GetStatusResponse(_message.Message):
     """Topology: "embedded" or "kafka"."""
     start_time_ms: _builtins.int
     """When the process started, milliseconds since the Unix epoch (UTC)."""
+    server_time_ms: _builtins.int
+    """The service's clock when it answered, milliseconds since the Unix epoch (UTC); shows skew between machines."""
     @_builtins.property
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckResult]:
         """Readiness checks."""
@@ -180,10 +183,11 @@ class GetStatusResponse(_message.Message):
         start_time_ms: _builtins.int = ...,
         checks: _abc.Iterable[Global___CheckResult] | None = ...,
         subscriptions: _abc.Iterable[Global___SubscriptionStatus] | None = ...,
+        server_time_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "service", b"service", "start_time_ms", b"start_time_ms", "subscriptions", b"subscriptions", "topology", b"topology", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "server_time_ms", b"server_time_ms", "service", b"service", "start_time_ms", b"start_time_ms", "subscriptions", b"subscriptions", "topology", b"topology", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
