@@ -38,8 +38,8 @@ MAX_WINDOWED_PAGE = 1_000
 MAX_LEGS = 50
 """Pairs of experiment and stage that a window merges; more are searched at once."""
 
-_WINDOW_PER_RESULT = 20
-_MIN_WINDOW = 2_000
+WINDOW_PER_RESULT = 20
+MIN_WINDOW = 2_000
 """Entries of a window: enough that a filter which one run in twenty passes fills the page, few enough that reading
 it in vain costs some milliseconds."""
 
@@ -236,4 +236,4 @@ def _visible(query: RunQuery) -> ColumnElement[bool]:
 
 
 def _window_size(query: RunQuery) -> int:
-    return max(_MIN_WINDOW, _WINDOW_PER_RESULT * query.limit)
+    return max(MIN_WINDOW, WINDOW_PER_RESULT * query.limit)
