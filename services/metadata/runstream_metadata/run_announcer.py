@@ -15,7 +15,7 @@ from runstream_common.errors import PlatformError
 from runstream_metadata.live import CHANNEL, payload_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from runstream_common.database import Database
 
@@ -33,16 +33,20 @@ class RunAnnouncer:
     Args:
         hub: wakes the watchers of this process, at once.
         database: carries the news to the other processes.
+        forget: drops what this process remembers of a run.
     """
 
-    def __init__(self, hub: LiveHub, database: Database) -> None:
+    def __init__(self, hub: LiveHub, database: Database, forget: Callable[[str], None]) -> None:
         self._hub = hub
         self._database = database
+        self._forget = forget
         self._changed: set[str] = set()
         self._any = asyncio.Event()
 
     def __call__(self, run_ids: Sequence[str]) -> None:
         """Take note that runs changed; neither blocks nor raises."""
+        for run_id in run_ids:
+            self._forget(run_id)
         self._hub.wake(run_ids)
         self._changed.update(run_ids)
         if self._changed:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from runstream_common.bus.messages import CONTENT_TYPE, EVENT_ID, EVENT_TYPE
+from runstream_common.bus.outbox import KEY_HEADER
 from runstream_common.bus.topics import RUN_CHANGED
 from runstream_contract.ids import new_batch_id
 from runstream_proto.events.v1.run_changed_pb2 import RunChange, RunChanged
@@ -44,6 +45,6 @@ def run_changed(run: Run, change: RunChange.ValueType, occurred_time_ms: int) ->
         EVENT_ID: new_batch_id(),
         EVENT_TYPE: RUN_CHANGED.message,
         CONTENT_TYPE: RUN_CHANGED.content_types[0],
-        "key": run.run_id,
+        KEY_HEADER: run.run_id,
     }
     return OutboxRow(RUN_CHANGED.name, event.SerializeToString(), json.dumps(headers))

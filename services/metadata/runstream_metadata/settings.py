@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-from runstream_common.settings import ServiceSettings
+from pydantic import Field, SecretStr
+from runstream_common.errors import FailedPrecondition
+from runstream_common.settings import MAX_MESSAGE_BYTES, ServiceSettings
 
 
 class MetadataSettings(ServiceSettings):
@@ -21,3 +22,41 @@ class MetadataSettings(ServiceSettings):
     lease_sweep_batch_runs: int = Field(
         500, ge=1, le=10_000, description="Most runs that are marked lost in one transaction"
     )
+    run_logged_batch_messages: int = Field(
+        500, ge=1, le=100_000, description="Most messages of `run-logged` that one transaction stores"
+    )
+    run_logged_batch_bytes: int = Field(
+        MAX_MESSAGE_BYTES,
+        ge=64 * 1024,
+        le=1024 * 1024 * 1024,
+        description="Most bytes of `run-logged` that one transaction stores; several times as much memory is used",
+    )
+    run_logged_batch_wait_ms: int = Field(
+        20, ge=1, le=10_000, description="Longest time that a batch of `run-logged` is gathered"
+    )
+    merge_interval_seconds: float = Field(
+        15.0,
+        gt=0,
+        le=86_400,
+        description="Time between two rounds of merging small chunks of metric histories",
+    )
+    batch_id_keep_hours: int = Field(
+        24 * 14,
+        ge=1,
+        le=24 * 365,
+        description="How long a batch is recognised when it comes again; longer than the topic's retention "
+        "and than clients spool",
+    )
+    batch_expiry_interval_seconds: float = Field(
+        600.0, gt=0, le=86_400, description="Time between two rounds of forgetting old batch ids"
+    )
+
+    def require_database_url(self) -> SecretStr:
+        """Where the database is.
+
+        Raises:
+            FailedPrecondition: RUNSTREAM_DATABASE_URL is not set.
+        """
+        if self.database_url is None:
+            raise FailedPrecondition("RUNSTREAM_DATABASE_URL is not set", reason="SETTING_MISSING")
+        return self.database_url

@@ -101,9 +101,7 @@ async def test_a_run_set_running_again_gets_a_whole_lease(make_run, leases, runs
 async def test_several_replicas_mark_each_run_once(make_run, runs, clock, told, database, events):
     made = [await make_run(lease_ms=LEASE_MS) for _ in range(40)]
     await let_expire(database, *(run.run_id for run in made))
-    replicas = [
-        LeaseSweeper(Leases(database, clock, told), interval_seconds=60, batch_runs=3) for _ in range(4)
-    ]
+    replicas = [LeaseSweeper(Leases(database, clock, told), batch_runs=3) for _ in range(4)]
 
     marked = await asyncio.gather(*(replica.sweep_all() for replica in replicas))
     # A replica may leave early when others hold what is left; the next sweep takes the rest.

@@ -26,6 +26,7 @@ from runstream_metadata.leases import Leases
 from runstream_metadata.live import LiveHub
 from runstream_metadata.run_announcer import RunAnnouncer
 from runstream_metadata.run_data import RunData
+from runstream_metadata.run_directory import RunDirectory
 from runstream_metadata.runs import Runs
 from runstream_metadata.settings import MetadataSettings
 from runstream_metadata.watermarks import Watermarks
@@ -64,7 +65,7 @@ async def client(database, database_url) -> AsyncIterator[Client]:
     )
     clock = SystemClock()
     hub = LiveHub(database_url)
-    announcer = RunAnnouncer(hub, database)
+    announcer = RunAnnouncer(hub, database, RunDirectory(database, clock).forget)
     use_cases = RunUseCases(
         runs=Runs(database, clock, announcer),
         data=RunData(database, clock, announcer),
@@ -335,7 +336,8 @@ async def test_a_watcher_hears_of_changes_made_by_another_replica(client, databa
     watch = client.runs.WatchRun(runs_pb.WatchRunRequest(run_id=run.run_id))
     await watch.read()
     # The other replica has a hub of its own, so only NOTIFY leads from there to here.
-    elsewhere = RunAnnouncer(LiveHub(database_url), database)
+    directory = RunDirectory(database, SystemClock())
+    elsewhere = RunAnnouncer(LiveHub(database_url), database, directory.forget)
     await RunData(database, SystemClock(), elsewhere).log_batch(run.run_id, [("p", "1")], [])
     await elsewhere.announce()
     changed = await watch.read()

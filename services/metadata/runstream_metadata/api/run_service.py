@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from runstream_metadata.watermarks import Watermarks
     from runstream_metadata.leases import Leases
     from runstream_metadata.live import LiveHub
     from runstream_metadata.run_data import RunData
     from runstream_metadata.runs import Runs
+    from runstream_metadata.watermarks import Watermarks
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
