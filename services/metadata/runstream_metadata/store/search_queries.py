@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # A generic plan cannot know how much a filter selects or how long the page is; planning takes about a millisecond.
 # The memory is for the hash joins of searches over everything. One search does not take every core, and starting
 # workers takes longer than most searches. The indexes that a search reads are in memory or on a disk without arms.
-_PLANNER_SETTINGS = select(
+PLANNER_SETTINGS = select(
     func.set_config("plan_cache_mode", "force_custom_plan", True),
     func.set_config("work_mem", "32MB", True),
     func.set_config("max_parallel_workers_per_gather", "0", True),
@@ -41,7 +41,7 @@ async def find_runs(connection: AsyncConnection | AsyncSession, query: RunQuery)
 
     The connection is in a transaction: the planner's settings hold until it ends.
     """
-    await connection.execute(_PLANNER_SETTINGS)
+    await connection.execute(PLANNER_SETTINGS)
     found = await _find_in_windows(connection, query)
     if found is not None:
         return found
