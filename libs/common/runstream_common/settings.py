@@ -176,7 +176,9 @@ class BusSettings(SettingsBlock):
         168, ge=1, le=87_600, description="How long topics that we create keep messages"
     )
     kafka_compression: Literal["lz4", "zstd", "none"] = Field(
-        "lz4", description="How message batches are compressed"
+        "zstd",
+        description="How message batches are compressed; the Kafka client's lz4 works at its slowest level, "
+        "about five times slower than its zstd",
     )
     publish_max_in_flight_bytes: int = Field(
         64 * 1024 * 1024,

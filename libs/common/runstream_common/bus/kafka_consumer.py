@@ -17,6 +17,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from runstream_common.bus.dead_letter_headers import parking_headers
+from runstream_common.bus.kafka_errors import away
 from runstream_common.bus.kafka_records import to_message
 from runstream_common.bus.messages import Message, Outgoing, Rejected
 from runstream_common.bus.policy import DeadLetterRatioExceededError
@@ -139,6 +140,8 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 await consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:
             raise AbandonedError(f"rebalanced during the commit: {error}") from error
+        except TimeoutError as error:
+            raise away() from error
         self._committed.update({item.partition: offset for item, offset in offsets.items()})
 
     async def keep_membership(self) -> None:

@@ -7,6 +7,7 @@ reads the whole topic, which the ratio limit and retention keep small.
 
 from __future__ import annotations
 
+import contextlib
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from runstream_common.bus.subscription import dead_letter_topic
 from runstream_common.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from runstream_common.bus.kafka_reader import KafkaReader
 
@@ -68,13 +69,13 @@ class KafkaDeadLetters:
 
     async def _waiting(self, topic: str, group: str) -> dict[str, Message]:
         waiting: dict[str, Message] = {}
-        parked: AsyncIterator[Message] = self._reader.read_to_end(dead_letter_topic(topic, group))
-        async for message in parked:
-            replayed = message.headers.get(REPLAYED)
-            if replayed is None:
-                waiting[f"{message.partition}:{message.offset}"] = message
-            else:
-                waiting.pop(replayed, None)
+        with contextlib.suppress(NotFound):  # a group that never subscribed has no letters
+            async for message in self._reader.read_to_end(dead_letter_topic(topic, group)):
+                replayed = message.headers.get(REPLAYED)
+                if replayed is None:
+                    waiting[f"{message.partition}:{message.offset}"] = message
+                else:
+                    waiting.pop(replayed, None)
         return waiting
 
 
