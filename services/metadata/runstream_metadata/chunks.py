@@ -180,13 +180,12 @@ def decode_ints(data: bytes, into: Int64Array) -> None:
     if len(data) < _HEADER_BYTES or (tag != _STRIDE and tag not in _DELTA_TYPES):
         raise CorruptChunk(f"unknown encoding {tag} of an int64 column of {len(data)} bytes")
     _, start, delta = _START_AND_DELTA.unpack_from(data)
-    into[0] = start
     if tag == _STRIDE:
-        into[1:] = delta
-    else:
-        np.add(
-            _numbers(data, _HEADER_BYTES, _DELTA_TYPES[tag], len(into) - 1), delta, out=into[1:], dtype=_INT64
-        )
+        np.multiply(np.arange(len(into)), delta, out=into)
+        into += start
+        return
+    into[0] = start
+    np.add(_numbers(data, _HEADER_BYTES, _DELTA_TYPES[tag], len(into) - 1), delta, out=into[1:], dtype=_INT64)
     np.cumsum(into, out=into)
 
 
