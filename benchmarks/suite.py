@@ -10,7 +10,7 @@ from runstream.embedded.postgres import LocalPostgres
 
 from benchmarks import datasets, peer
 from benchmarks.ours import growth, read, write
-from benchmarks.ours.stack import StackUnderTest, module, running_stack
+from benchmarks.ours.stack import StackUnderTest, module, on_database, running_stack
 from benchmarks.report import Result
 
 NAMES = (
@@ -120,7 +120,8 @@ def measure_ours(
         if names & {"history_chart", "history_whole"}:
             _history(stack, names, collected)
         if "search_runs" in names:
-            search = read.search_latency(stack, datasets.load_search_experiment(url))
+            experiment_id = on_database(url, datasets.load_search_experiment)
+            search = read.search_latency(stack, str(experiment_id))
             collected.add("search_runs", "ms", search.median_ms)
             collected.add("search_runs_p95", "ms", search.percentile_ms(95))
         if "append_growth" in names:
@@ -149,7 +150,7 @@ def _rates(stack: StackUnderTest, plan: Plan, names: set[str], collected: _Colle
     if "accepted" in names:
         collected.add("accepted", "points/s", short.accepted_per_second)
     if names & {"queryable", "memory"}:
-        sustained = write.write_rate(stack, plan.sustained_seconds)
+        sustained = write.sustained_rate(stack, plan.sustained_seconds, short.queryable_per_second)
         collected.add("queryable", "points/s", sustained.queryable_per_second)
         say(
             f"  caught up {sustained.catch_up_seconds:.2f} s after the last acknowledgement, ack {sustained.ack_ms}"
@@ -184,7 +185,7 @@ def _log_metric(stack: StackUnderTest, plan: Plan, collected: _Collected) -> Non
 def _growth(stack: StackUnderTest, database_url: str, plan: Plan, collected: _Collected) -> None:
     """Append cost before and after the store has grown, by the rate at which points become queryable."""
     before = write.write_rate(stack, plan.seconds).queryable_per_second
-    added = growth.load_chunks(database_url, plan.growth_points)
+    added = on_database(database_url, lambda link: growth.load_chunks(link, plan.growth_points))
     say(f"  {added} points loaded")
     after = write.write_rate(stack, plan.seconds).queryable_per_second
     collected.add("append_growth", "x cost", before / after)

@@ -22,7 +22,7 @@ from runstream_proto.ingest.v1.ingest_service_pb2 import StreamMetricsResponse
 from benchmarks import workload
 
 METHOD = "/runstream.ingest.v1.IngestService/StreamMetrics"
-WINDOW_BATCHES = 512
+WINDOW_BATCHES = 128
 """Unacknowledged batches a stream keeps on its way."""
 VALUE_POOL = 64
 

@@ -1,19 +1,24 @@
 """The stack under test: the embedded supervisor with the services as processes, over a given database and bus."""
 
+import asyncio
 import contextlib
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import asyncpg
 import grpc
 import psutil
 from runstream.embedded import stack as embedded
 from runstream.embedded.options import StackOptions
 from runstream.embedded.ports import PortTaken, free_port, require_free
 from runstream.embedded.state import read_state
+
+T = TypeVar("T")
 
 MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
 
@@ -100,6 +105,19 @@ class MemoryWatch:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     resident = process.memory_info().rss
                     self.peak_bytes[name] = max(self.peak_bytes.get(name, 0), resident)
+
+
+def on_database(url: str, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+    """Do something with a connection to a database and return what it returns."""
+
+    async def run() -> T:
+        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+        try:
+            return await work(connection)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
 
 
 def module(name: str, *arguments: str) -> "subprocess.Popen[bytes]":

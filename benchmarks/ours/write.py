@@ -27,6 +27,8 @@ STREAMS = 4
 """Runs that are written at once, one stream each."""
 CATCH_UP_SECONDS = 600.0
 MAX_WAIT_MS = 60_000
+BOUNDED_LAG_SECONDS = 2.0
+"""Lag at the end of a sustained load that still counts as kept up with."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,39 @@ def wait_applied(
     raise TimeoutError(f"not everything was queryable within {seconds:g} s")
 
 
-def write_rate(stack: StackUnderTest, seconds: float, *, keys: int = workload.BATCH_KEYS) -> WriteRate:
-    """Stream batches as fast as they are acknowledged, then wait until all are queryable, and count them.
+def sustained_rate(stack: StackUnderTest, seconds: float, points_per_second: float) -> WriteRate:
+    """The greatest rate that is kept up with: after the load, everything is queryable within the bound.
+
+    Args:
+        stack: the stack under test.
+        seconds: length of each try.
+        points_per_second: where to start; each further try asks for a tenth less.
+
+    Raises:
+        RuntimeError: no rate down to a third of the first was kept up with.
+    """
+    for step in range(10):
+        wanted = points_per_second * 0.9**step
+        found = write_rate(stack, seconds, points_per_second=wanted)
+        if found.catch_up_seconds <= BOUNDED_LAG_SECONDS:
+            return found
+    raise RuntimeError(f"lag grew beyond {BOUNDED_LAG_SECONDS:g} s at every rate tried")
+
+
+def write_rate(
+    stack: StackUnderTest,
+    seconds: float,
+    *,
+    keys: int = workload.BATCH_KEYS,
+    points_per_second: float | None = None,
+) -> WriteRate:
+    """Stream batches, then wait until all are queryable, and count them.
+
+    Args:
+        stack: the stack under test.
+        seconds: how long to send.
+        keys: keys in a batch.
+        points_per_second: rate to send at; None for as fast as batches are acknowledged.
 
     Raises:
         RuntimeError: a batch was refused, or the counts differ.
@@ -89,7 +122,8 @@ def write_rate(stack: StackUnderTest, seconds: float, *, keys: int = workload.BA
     with stack.channel() as channel:
         run_ids = new_runs(channel, new_experiment(channel, "rate"), STREAMS)
         with MemoryWatch(stack) as memory:
-            outcome = _generate(stack, run_ids, seconds, keys)
+            rate = points_per_second / workload.BATCH_POINTS if points_per_second else None
+            outcome = _generate(stack, run_ids, seconds, keys, rate)
             accepted = time.perf_counter()
             wait_applied(channel, run_ids[0], {int(p): o for p, o in outcome["positions"].items()})
             queryable = time.perf_counter()
