@@ -119,7 +119,7 @@ async def test_pages_in_the_order_of_an_index_cost_the_page_and_not_the_experime
             )
             query, _ = plan_runs(asked, limit=PAGE + 1)
             # Of an unknown metric only the last phase has runs.
-            phase = phases(query).parts[-1 if "unknown" in str(search.order_by) else 0]
+            phase = list(phases(query).parts)[-1 if "unknown" in str(search.order_by) else 0]
             plan = await run_plan(database, phase.page(query.limit))
             assert plan.read_whole == set(), search
             assert index in plan.indexes, search

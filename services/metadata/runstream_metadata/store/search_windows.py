@@ -25,15 +25,15 @@ from runstream_metadata.store.run_order import (
 from runstream_metadata.store.tables import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy import Row, Subquery
     from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
     from runstream_metadata.store.run_query import RunQuery
 
-MAX_WINDOWED_PAGE = 1_000
-"""Larger pages read so much of the experiment that a window saves nothing."""
+MAX_WINDOWED_ROWS = 2_001
+"""More rows (a page and the one that tells of the next) read so much of an experiment that a window saves nothing."""
 
 MAX_LEGS = 50
 """Pairs of experiment and stage that a window merges; more are searched at once."""
@@ -82,10 +82,11 @@ class Phases:
     """Parts of an order from the query's position on.
 
     Args:
+        parts: each is made when the ones before have run dry, which is rare.
         complete: whether nothing comes behind them.
     """
 
-    parts: Sequence[Phase] = ()
+    parts: Iterable[Phase] = ()
     complete: bool = False
 
 
@@ -93,25 +94,26 @@ def phases(query: RunQuery) -> Phases:
     """The phases for which an index has the query's order."""
     first = query.order[0] if query.order else AttributeOrder("start_time_ms", descending=True)
     leg_count = len(query.scope.experiment_ids) * len(query.scope.stages)
-    if query.limit > MAX_WINDOWED_PAGE or leg_count > MAX_LEGS:
+    if query.limit > MAX_WINDOWED_ROWS or leg_count > MAX_LEGS:
         return Phases()
     match first:
         case AttributeOrder(name="start_time_ms"):
             return Phases([_by_start_time(query, first)], complete=True)
         case MetricOrder():
-            return _by_metric(query, first)
+            # Within NaN and missing the next term rules, for which there is no index.
+            return Phases(_by_metric(query, first), complete=len(query.order) == 1)
         case _:
             return Phases()
 
 
-def _by_metric(query: RunQuery, term: MetricOrder) -> Phases:
+def _by_metric(query: RunQuery, term: MetricOrder) -> Iterator[Phase]:
     rank = query.after[0].rank if query.after else PRESENT
-    numbers = [_numbers(query, term)] if rank == PRESENT else []
-    if len(query.order) > 1:
-        # Within NaN and missing the next term rules, for which there is no index.
-        return Phases(numbers)
-    nans = [_nans(query, term)] if rank <= NAN_RANK else []
-    return Phases([*numbers, *nans, _missing(query, term)], complete=True)
+    if rank == PRESENT:
+        yield _numbers(query, term)
+    if len(query.order) == 1:
+        if rank <= NAN_RANK:
+            yield _nans(query, term)
+        yield _missing(query, term)
 
 
 def _numbers(query: RunQuery, term: MetricOrder) -> Phase:
