@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 QUIET_LIBRARIES = {
     # They tell at info what only their own developers want to know.
     "aiokafka": logging.WARNING,
-    "alembic.runtime.plugins": logging.WARNING,
+    "alembic": logging.WARNING,  # run_migrations says what changed
     "asyncio": logging.WARNING,
     "faststream": logging.WARNING,
     "grpc": logging.WARNING,

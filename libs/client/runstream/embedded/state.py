@@ -1,8 +1,11 @@
 """What a running stack leaves in its data directory for `down`, `status` and the next start."""
 
+import contextlib
 import fcntl
 import json
 import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -13,6 +16,7 @@ import psutil
 STATE_FILE = "stack.json"
 LOCK_FILE = "stack.lock"
 LOG_FILE = "logs/runstream.log"
+POLL_SECONDS = 0.02
 
 
 class StackRunning(RuntimeError):
@@ -105,11 +109,17 @@ def exclusive(data_dir: Path) -> Iterator[None]:
 
 def end_leftovers(state: StackState, *, timeout_seconds: float = 10.0) -> bool:
     """End services whose supervisor was killed; call it while holding the data directory. False: there were none."""
-    processes = [p for p in (ref.process() for ref in state.services.values()) if p is not None]
-    for process in processes:
-        process.terminate()
-    _, stubborn = psutil.wait_procs(processes, timeout=timeout_seconds)
-    for process in stubborn:
-        process.kill()
-    psutil.wait_procs(stubborn, timeout=timeout_seconds)
-    return bool(processes)
+    found = [ref for ref in state.services.values() if ref.process() is not None]
+    _signal_and_wait(found, signal.SIGTERM, timeout_seconds)
+    _signal_and_wait(found, signal.SIGKILL, timeout_seconds)
+    return bool(found)
+
+
+def _signal_and_wait(refs: list[ProcessRef], number: signal.Signals, timeout_seconds: float) -> None:
+    for process in filter(None, (ref.process() for ref in refs)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    deadline = time.monotonic() + timeout_seconds
+    # Not psutil's own wait: that waits for zombies too, which only their parent can end.
+    while any(ref.process() is not None for ref in refs) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
