@@ -83,7 +83,7 @@ class KafkaTransport:
             timeout_seconds=settings.publish_timeout_seconds,
         )
         self._admin = KafkaAdmin(bootstrap, settings)
-        self._reader = KafkaReader(bootstrap, self._prefix)
+        self._reader = KafkaReader(bootstrap, self._prefix, self._admin)
         self._dead_letters = KafkaDeadLetters(self._reader, self._publisher.send)
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []

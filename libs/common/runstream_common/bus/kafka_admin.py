@@ -82,6 +82,14 @@ class KafkaAdmin:
             ]
         )
 
+    async def exists(self, topic: str) -> bool:
+        """Whether there is such a topic. Raises Unavailable."""
+        try:
+            [found] = await (await self._connected()).describe_topics([self._prefix + topic])
+        except (KafkaError, OSError) as error:
+            raise map_kafka_error(error) or error from error
+        return bool(found["error_code"] == 0)
+
     async def committed(
         self, group: str, partitions: Sequence[TopicPartition]
     ) -> Mapping[TopicPartition, int]:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError
 
 from runstream_common.bus.kafka_errors import map_kafka_error
 from runstream_common.bus.kafka_records import to_message
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from aiokafka import TopicPartition
 
+    from runstream_common.bus.kafka_admin import KafkaAdmin
     from runstream_common.bus.messages import Message
 
 POLL_MS = 200
@@ -27,8 +28,9 @@ StartAt: TypeAlias = Literal["earliest", "latest"]
 class KafkaReader:
     """Reads whole topics with consumers that belong to no group, so nothing is left behind on the broker."""
 
-    def __init__(self, bootstrap: Sequence[str], prefix: str) -> None:
+    def __init__(self, bootstrap: Sequence[str], prefix: str, admin: KafkaAdmin) -> None:
         self._bootstrap = list(bootstrap)
+        self._admin = admin
         self._prefix = prefix
 
     async def tail(self, topic: str, *, from_beginning: bool) -> AsyncIterator[Message]:
@@ -63,6 +65,9 @@ class KafkaReader:
     async def _consumer(
         self, topic: str, start_at: StartAt
     ) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
+        # Asked first, since a consumer waits half a minute for a topic that may yet be created.
+        if not await self._admin.exists(topic):
+            raise NotFound(f"there is no topic {topic}", reason="TOPIC_NOT_FOUND")
         # Without a group, aiokafka assigns every partition of the topic at start.
         consumer = AIOKafkaConsumer(
             self._prefix + topic,
@@ -74,8 +79,6 @@ class KafkaReader:
         try:
             await consumer.start()
             yield consumer, sorted(consumer.assignment())
-        except UnknownTopicOrPartitionError as error:
-            raise NotFound(f"there is no topic {topic}", reason="TOPIC_NOT_FOUND") from error
         except (KafkaError, OSError) as error:
             raise map_kafka_error(error) or error from error
         finally:

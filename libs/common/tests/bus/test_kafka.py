@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import OutOfOrderSequenceNumber
 from runstream_common.bus.factory import build_bus
 from runstream_common.bus.topics import Topic
-from runstream_common.errors import Unavailable
+from runstream_common.errors import NotFound, Unavailable
 
 from tests.support.bus import (
     TOPIC,
@@ -170,3 +170,5 @@ async def test_a_group_that_never_was_has_no_dead_letters(buses: Buses) -> None:
     bus = await buses.start()
     assert await bus.list_dead_letters(TOPIC.name, "nobody") == []
     assert await bus.count_dead_letters(TOPIC.name, "nobody") == 0
+    with pytest.raises(NotFound):
+        await anext(aiter(bus.tail("no-such-topic")))
