@@ -153,6 +153,30 @@ async def read(
         after: leave out this point and those before it; only with Ordering.TIME.
         at_least: stop when there are so many; None reads all.
     """
+    parts: list[Points] = []
+    found = 0
+    async for points in read_slabs(connection, series_id, ordering, steps, after=after, slab_points=at_least):
+        parts.append(points)
+        found += len(points)
+        if at_least is not None and found >= at_least:
+            break
+    return metrics.join(parts)
+
+
+async def read_slabs(
+    connection: asyncpg.Connection,
+    series_id: int,
+    ordering: Ordering,
+    steps: StepRange,
+    *,
+    after: Point | None = None,
+    slab_points: int | None = _SLAB_POINTS,
+) -> AsyncIterator[Points]:
+    """The same piece by piece, for more than should be in memory at once.
+
+    Args:
+        slab_points: points of a piece, roughly; chunks that overlap are one piece whatever their size. None is all at once.
+    """
     chunks = await metric_queries.list_chunks(
         connection,
         series_id,
@@ -160,19 +184,19 @@ async def read(
         end_step=steps.end,
         start_time_ms=None if after is None else after.timestamp_ms,
     )
-    parts: list[Points] = []
-    found = 0
-    for batch in _batches(_groups(chunks, ordering), at_least):
+    for batch in _batches(_groups(chunks, ordering), slab_points):
         points = await _read_batch(connection, series_id, batch, ordering)
         if not all(steps.covers(chunk) for group in batch for chunk in group):
             points = steps.cut(points)
-        if after is not None:
-            points = _behind(points, after)
-        parts.append(points)
-        found += len(points)
-        if at_least is not None and found >= at_least:
-            break
-    return metrics.join(parts)
+        yield points if after is None else _behind(points, after)
+
+
+async def stored_point_count(connection: asyncpg.Connection, series_id: int, steps: StepRange) -> int:
+    """At most how many points a range holds, without reading them."""
+    chunks = await metric_queries.list_chunks(
+        connection, series_id, start_step=steps.start, end_step=steps.end
+    )
+    return sum(chunk.point_count for chunk in chunks)
 
 
 async def _read_batch(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runstream_contract.columns import Float64Array, Int64Array
 
     Selection: TypeAlias = slice | npt.NDArray[np.intp] | npt.NDArray[np.bool_]
+    """What ``take`` takes."""
 
 
 class Ordering(Enum):

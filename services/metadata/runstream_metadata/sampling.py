@@ -29,52 +29,80 @@ class Buckets:
     """Buckets that have points, as they lie one after the other.
 
     Attributes:
-        starts: index of the first point of each.
         counts: points of each.
         mean: mean of the finite values; NaN when there are none.
         least: least value, NaN left out; NaN when there is nothing else.
         greatest: greatest value, likewise.
     """
 
-    starts: npt.NDArray[np.intp]
     counts: Int64Array
     mean: Float64Array
     least: Float64Array
     greatest: Float64Array
 
 
-def min_max_mean(axis: Int64Array, values: Float64Array, bucket_count: int) -> Buckets:
-    """Cut the axis into equal intervals and sum up each; empty ones are left out.
-
-    Args:
-        axis: positions of one or more points, never falling.
-        bucket_count: intervals between the first and the last position.
-    """
-    starts = _interval_starts(axis, bucket_count)
-    counts = np.diff(np.append(starts, len(axis))).astype(np.int64)
-    finite = np.isfinite(values)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if finite.all():
-            sums, finite_counts = np.add.reduceat(values, starts), counts
-            least, greatest = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
-        else:
-            sums = np.add.reduceat(np.where(finite, values, 0.0), starts)
-            finite_counts = np.add.reduceat(finite.astype(np.int64), starts)
-            least, greatest = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
-    mean = np.divide(sums, finite_counts, out=np.full(len(starts), np.nan), where=finite_counts > 0)
-    return Buckets(starts, counts, mean, least, greatest)
-
-
-def _interval_starts(axis: Int64Array, bucket_count: int) -> npt.NDArray[np.intp]:
-    """Index of the first point of each interval that has points.
+class IntervalBuckets:
+    """Cuts an axis into equal intervals and sums up each, from points given piece by piece, in order.
 
     Interval i of n over the whole numbers from a to b begins at a + ceil(i * (b - a + 1) / n): exact for any int64,
     since Python's integers do not overflow.
+
+    Args:
+        first: least position.
+        last: greatest position.
+        bucket_count: intervals between the two.
     """
-    first, span = int(axis[0]), int(axis[-1]) - int(axis[0]) + 1
-    edges = [first + -(-index * span // bucket_count) for index in range(bucket_count)]
-    starts = np.searchsorted(axis, np.array(edges, np.int64))
-    return np.unique(starts)
+
+    def __init__(self, first: int, last: int, bucket_count: int) -> None:
+        span = last - first + 1
+        edges = [first + -(-index * span // bucket_count) for index in range(bucket_count)]
+        self._edges = np.array(edges, np.int64)
+        self._counts = np.zeros(bucket_count, np.int64)
+        self._finite_counts = np.zeros(bucket_count, np.int64)
+        self._sums = np.zeros(bucket_count)
+        self._least = np.full(bucket_count, np.nan)
+        self._greatest = np.full(bucket_count, np.nan)
+
+    def add(self, axis: Int64Array, values: Float64Array) -> npt.NDArray[np.intp]:
+        """Sum up the next points.
+
+        Args:
+            axis: positions of one or more points, never falling.
+
+        Returns:
+            Which of these points are the first of their bucket.
+        """
+        begins = np.searchsorted(axis, self._edges)
+        counts = np.diff(np.append(begins, len(axis)))
+        filled = np.flatnonzero(counts)
+        starts = begins[filled]
+        firsts: npt.NDArray[np.intp] = starts[self._counts[filled] == 0]
+        self._counts[filled] += counts[filled]
+        finite = np.isfinite(values)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if finite.all():
+                self._sums[filled] += np.add.reduceat(values, starts)
+                self._finite_counts[filled] += counts[filled]
+                least, greatest = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+            else:
+                self._sums[filled] += np.add.reduceat(np.where(finite, values, 0.0), starts)
+                self._finite_counts[filled] += np.add.reduceat(finite.astype(np.int64), starts)
+                least, greatest = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
+        self._least[filled] = np.fmin(self._least[filled], least)
+        self._greatest[filled] = np.fmax(self._greatest[filled], greatest)
+        return firsts
+
+    def result(self) -> Buckets:
+        """The buckets that have points."""
+        filled = self._counts > 0
+        finite_counts = self._finite_counts[filled]
+        nothing = np.full(len(finite_counts), np.nan)
+        return Buckets(
+            counts=self._counts[filled],
+            mean=np.divide(self._sums[filled], finite_counts, out=nothing, where=finite_counts > 0),
+            least=self._least[filled],
+            greatest=self._greatest[filled],
+        )
 
 
 def first_in_bucket(point_count: int, bucket_count: int) -> npt.NDArray[np.intp]:

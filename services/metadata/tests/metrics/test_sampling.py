@@ -9,15 +9,25 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from runstream_common.errors import InvalidArgument
 from runstream_metadata import sampling
 from runstream_metadata.histories import StepRange
 from runstream_metadata.metrics import Ordering, Points, tidy
-from runstream_metadata.sampled_histories import Axis, Sample, sample_points
+from runstream_metadata.sampled_histories import (
+    Axis,
+    Sample,
+    SampledHistory,
+    sample,
+    sample_long,
+    sample_points,
+)
 from runstream_metadata.sampling import Method
+from runstream_metadata.store import metric_queries
 
 from services.metadata.tests.metrics.support import Row, message, model_history, same
 
 if TYPE_CHECKING:
+    from runstream_common.database import Database
     from runstream_metadata.consumers.run_logged import RunLoggedConsumer
     from runstream_metadata.metric_reads import MetricReads
 
@@ -158,9 +168,9 @@ def test_lttb_keeps_a_spike() -> None:
 
 def test_buckets_of_extreme_steps() -> None:
     steps = np.array([-(2**63), -1, 0, 2**63 - 1])
-    buckets = sampling.min_max_mean(steps, np.array([1.0, 2.0, 3.0, 4.0]), 2)
-    assert buckets.starts.tolist() == [0, 2]
-    assert buckets.mean.tolist() == [1.5, 3.5]
+    buckets = sampling.IntervalBuckets(int(steps[0]), int(steps[-1]), 2)
+    assert buckets.add(steps, np.array([1.0, 2.0, 3.0, 4.0])).tolist() == [0, 2]
+    assert buckets.result().mean.tolist() == [1.5, 3.5]
 
 
 async def test_samples_are_of_distinct_points_in_range(
@@ -183,3 +193,56 @@ async def test_samples_are_of_distinct_points_in_range(
     assert envelope is not None
     assert envelope.counts.tolist() == [80] * 10
     assert envelope.least.tolist() == [float(i) for i in range(100, 900, 80)]
+
+
+@pytest.mark.parametrize("axis", list(Axis))
+@pytest.mark.parametrize("steps", [EVERYTHING, StepRange(70_001, 599_000)])
+async def test_long_histories_are_sampled_piece_by_piece(
+    consumer: RunLoggedConsumer,
+    reads: MetricReads,
+    database: Database,
+    run_id: str,
+    axis: Axis,
+    steps: StepRange,
+) -> None:
+    """Same answer as with all points in memory, though pieces and buckets do not meet."""
+    rng = np.random.default_rng(4)
+    rows = [
+        (i, 5 + 2 * i, value) for i, value in enumerate(rng.choice([NAN, INF, 1.0, 2.5], 600_000).tolist())
+    ]
+    for offset in range(4):
+        part = rows[offset * 140_000 : (offset + 1) * 150_000 + 40_000]
+        await consumer.handle([message(run_id, {"loss": part}, offset=offset)])
+    series = await reads.find(run_id, "loss")
+    assert series is not None
+    for method in (Method.MIN_MAX_MEAN, Method.FIRST_IN_BUCKET):
+        for max_points in (997, 600_000):
+            how = Sample(max_points, axis, method, steps)
+            async with metric_queries.snapshot(database) as connection:
+                whole = await sample(connection, series.series_id, how)
+                pieces = await sample_long(connection, series.series_id, how)
+            assert whole is not None
+            assert pieces is not None
+            check_same_sample(whole, pieces)
+
+
+def check_same_sample(whole: SampledHistory, pieces: SampledHistory) -> None:
+    assert whole.total_point_count == pieces.total_point_count
+    np.testing.assert_array_equal(whole.axis, pieces.axis)
+    np.testing.assert_array_equal(whole.points.steps, pieces.points.steps)
+    np.testing.assert_allclose(whole.points.values, pieces.points.values)
+    assert (whole.envelope is None) == (pieces.envelope is None)
+    if whole.envelope is not None and pieces.envelope is not None:
+        np.testing.assert_array_equal(whole.envelope.least, pieces.envelope.least)
+        np.testing.assert_array_equal(whole.envelope.greatest, pieces.envelope.greatest)
+        np.testing.assert_array_equal(whole.envelope.counts, pieces.envelope.counts)
+
+
+async def test_lttb_of_a_long_history_is_refused(
+    database: Database,
+) -> None:
+    how = Sample(10, Axis.STEP, Method.LTTB, EVERYTHING)
+    async with metric_queries.snapshot(database) as connection:
+        with pytest.raises(InvalidArgument) as error:
+            await sample_long(connection, 1, how)
+    assert error.value.reason == "HISTORY_TOO_LONG"
