@@ -6,11 +6,13 @@ a host means the host that the user gave (the embedded stack, port-forwarding).
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import WeakSet
 
 import grpc
 from runstream_common.errors import InvalidArgument, Unavailable
@@ -20,7 +22,15 @@ from runstream_proto.common.v1 import discovery_service_pb2 as discovery_pb
 from runstream_proto.common.v1.discovery_service_pb2_grpc import DiscoveryServiceStub
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+_Stub = TypeVar("_Stub")
+
+# gRPC's own fork handlers hang or abort children of a process with running calls, and write to stderr. Forked children
+# do not need them: they log through the spool (see fork.py). Read by gRPC when it opens its first channel.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# Keeps lines such as "Got goaway" out of the training output.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 URL_VARIABLE = "RUNSTREAM_URL"
 DEFAULT_URL = "localhost:5050"
@@ -133,9 +143,10 @@ class Connection:
 
     def __init__(self, url: str | None = None) -> None:
         self.target = target_of(url)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._channels: dict[str, grpc.Channel] = {}
         self._deployment: Deployment | None = None
+        _connections.add(self)
 
     def deployment(self, *, timeout_seconds: float = DISCOVERY_TIMEOUT_SECONDS) -> Deployment:
         """Ask once what services there are; later calls answer from memory.
@@ -156,8 +167,24 @@ class Connection:
         """The channel to a service by name, such as "metadata"."""
         return self.to_target(self.deployment().target(service))
 
+    def stub(self, stub_class: Callable[[grpc.Channel], _Stub], service: str | None = None) -> _Stub:
+        """A generated stub on the channel of its service.
+
+        Args:
+            stub_class: such as `RunServiceStub`.
+            service: service name; None takes the one whose package the stub is of, "metadata" for
+                runstream.metadata.v1. Stubs of runstream.common.v1 go to the address itself.
+
+        Raises:
+            PlatformError: discovery failed, or the deployment lacks the service.
+        """
+        name = service or stub_class.__module__.split(".")[1]
+        return stub_class(self.to_target(self.target) if name == "common" else self.channel(name))
+
     def to_target(self, target: str) -> grpc.Channel:
         """The channel to an address; the same address shares one channel."""
+        global _grpc_was_used  # noqa: PLW0603 - a fact about the process
+        _grpc_was_used = True
         with self._lock:
             channel = self._channels.get(target)
             if channel is None:
@@ -172,8 +199,34 @@ class Connection:
         for channel in channels:
             channel.close()
 
+    def forget_after_fork(self) -> None:
+        """Start anew in a forked child: its copies of the parent's channels are unusable, even to close."""
+        for channel in self._channels.values():
+            # Never freed: gRPC's destructors may wait for threads that exist in the parent only.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(channel))
+        self._lock = threading.RLock()
+        self._channels = {}
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+
+_connections: WeakSet[Connection] = WeakSet()
+_grpc_was_used = False
+
+
+def grpc_was_used() -> bool:
+    """Whether this process, or the one it was forked from, has opened a channel of ours."""
+    return _grpc_was_used
+
+
+def _after_fork_in_child() -> None:
+    for connection in list(_connections):
+        connection.forget_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
