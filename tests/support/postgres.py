@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import tempfile
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import asyncpg
 from runstream.embedded.postgres import LocalPostgres
 
 from deploy.local.process import free_port
@@ -55,8 +58,26 @@ def shared_postgres() -> contextlib.AbstractContextManager[PostgresServer]:
 def fresh_database(server: PostgresServer) -> Iterator[str]:
     """Create an empty database, give its SQLAlchemy URL (asyncpg), and drop it with any open connection."""
     name = f"test_{uuid.uuid4().hex}"
-    server.create_database(name)
+    _execute(server, f'CREATE DATABASE "{name}"')
     try:
         yield server.url(name)
     finally:
-        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        _execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _execute(server: PostgresServer, sql: str) -> None:
+    """Run a statement over a connection of our own.
+
+    Not with psql: its process is forked, as it gets another user, and a fork amid gRPC's threads now and then
+    kills the child. On a thread, since the test's own event loop may be running.
+    """
+
+    async def run() -> None:
+        connection = await asyncpg.connect(server.url("postgres").replace("+asyncpg", "", 1))
+        try:
+            await connection.execute(sql)
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(asyncio.run, run()).result()

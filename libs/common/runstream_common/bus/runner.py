@@ -128,7 +128,9 @@ class BatchRunner:
             partition=message.partition,
             offset=message.offset,
             attempts=attempts,
-            exc_info=raised,
+            error=f"{type(raised).__name__}: {raised}",
+            # A refusal says what is wrong; only a surprise needs its traceback.
+            exc_info=None if isinstance(raised, (PoisonMessage, PlatformError)) else raised,
         )
         if isinstance(raised, PoisonMessage):
             return Rejected(message, raised.reason, raised.detail, attempts)
