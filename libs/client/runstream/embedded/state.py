@@ -99,8 +99,8 @@ def exclusive(data_dir: Path) -> Iterator[None]:
             state = read_state(data_dir)
             where = f" at {state.url} (pid {state.supervisor.pid})" if state else ""
             raise StackRunning(
-                f"a stack already runs{where} with data in {data_dir}. Use it, stop it with `runstream down`, "
-                "or choose another folder with --data-dir."
+                f"a stack already runs{where} with data in {data_dir}. Use it, choose another folder with --data-dir, "
+                f"or stop it with: runstream down --data-dir {data_dir}"
             ) from error
         yield
     finally:
