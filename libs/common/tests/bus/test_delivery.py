@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -242,3 +243,13 @@ async def test_a_message_beyond_the_limit_is_refused_for_good(buses: Buses) -> N
     bus = await buses.start()
     with pytest.raises(InvalidArgument):
         await bus.publish(TOPIC.name, "k", bytes(18 * MEBIBYTE))
+
+
+async def test_the_largest_message_passes_whole(buses: Buses) -> None:
+    got = Collector()
+    bus = await buses.start(got)
+    largest = random.Random(7).randbytes(16 * MEBIBYTE)
+    await bus.publish(TOPIC.name, "k", largest)
+    await bus.publish(TOPIC.name, "k", b"behind it")
+    await got.until(lambda: len(got.messages) == 2)
+    assert got.messages[0].value == largest
