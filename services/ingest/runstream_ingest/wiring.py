@@ -6,6 +6,7 @@ from runstream_common.bus.factory import build_bus
 from runstream_common.clock import SystemClock
 from runstream_common.rpc.channel import open_channel
 from runstream_common.rpc.discovery import discovery_registration
+from runstream_common.rpc.operations import operations_registration
 from runstream_common.rpc.server import build_server
 from runstream_common.service import Runtime, Service
 
@@ -50,8 +51,9 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     in_flight = InFlightBytes(settings.in_flight_max_bytes)
     observe_in_flight(in_flight)
     handlers = IngestHandlers(Intake(bus, runs, clock), in_flight)
-    server = build_server(settings, [handlers.registration(), discovery_registration(settings)])
     runtime.health.add_check("bus", bus.ping)
+    operations = operations_registration(bus, runtime.health, service=runtime.name)
+    server = build_server(settings, [handlers.registration(), discovery_registration(settings), operations])
     return Service([bus, metadata, server], asyncapi=_asyncapi)
 
 
