@@ -9,32 +9,34 @@ with runstream.start_run(experiment="digits", run_name="first"):
         runstream.log_metric("loss", loss, step)
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from runstream.fluent import (
-    active_run,
-    attach_run,
-    close,
-    end_run,
-    flush,
-    init,
-    log_input,
-    log_metric,
-    log_metrics,
-    log_param,
-    log_params,
-    log_series,
-    set_tag,
-    set_tags,
-    start_run,
-)
-from runstream.run import Run
-from runstream.sender import FlushResult
+import runstream.environment  # noqa: F401 - before gRPC is imported
 
 if TYPE_CHECKING:
     from runstream.async_client import AsyncClient
     from runstream.client import Client
+    from runstream.fluent import (
+        active_run,
+        attach_run,
+        close,
+        end_run,
+        flush,
+        init,
+        log_input,
+        log_metric,
+        log_metrics,
+        log_param,
+        log_params,
+        log_series,
+        set_tag,
+        set_tags,
+        start_run,
+    )
     from runstream.producer import MetricProducer
+    from runstream.run import Run
+    from runstream.sender import FlushResult
 
 __all__ = [
     "AsyncClient",
@@ -59,18 +61,24 @@ __all__ = [
     "start_run",
 ]
 
-# Imported when first used: training code that only logs should not pay for queries and Kafka.
-_LAZY = {
+# Imported when first used: the command line must start at once, and training code that only logs should not pay for
+# queries and Kafka. Everything else comes from `runstream.fluent`.
+_MODULES = {
     "AsyncClient": "runstream.async_client",
     "Client": "runstream.client",
+    "FlushResult": "runstream.sender",
     "MetricProducer": "runstream.producer",
+    "Run": "runstream.run",
 }
 
 
 def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name)
-    if module is None:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - only on this path
+    found = getattr(import_module(_MODULES.get(name, "runstream.fluent")), name)
+    globals()[name] = found  # the next look-up is as quick as that of any name
+    return found
 
-    return getattr(import_module(module), name)
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runstream.client_calls import Wait
 
@@ -14,25 +14,34 @@ if TYPE_CHECKING:
     from runstream.results import Position
 
 
-def wait_of(wait_for: WaitFor, seconds: float) -> Wait:
+def wait_of(wait_for: WaitFor, seconds: float, target: str) -> Wait:
     """What was asked for as positions.
 
     Args:
-        wait_for: positions, or a run that is being logged; None means the active run of this process.
+        wait_for: positions, a run that is being logged, or what its `flush` returned; None means everything that the
+            same server has acknowledged to this process.
         seconds: longest wait.
+        target: address that the reader was given.
     """
-    return Wait(tuple(_positions(wait_for)), seconds)
+    if wait_for is not None:
+        return Wait(tuple(_positions(wait_for)), seconds)
+    fluent = _logging_half()
+    if fluent is None or fluent.server_target() != target:
+        return Wait((), seconds)
+    return Wait(tuple(fluent.written_positions()), seconds)
 
 
-def _positions(wait_for: WaitFor) -> Iterable[Position]:
-    if wait_for is None:
-        wait_for = _active_run()
-    if wait_for is None:
-        return ()
-    return wait_for if not hasattr(wait_for, "positions") else wait_for.positions()
+def default_url(url: str | None) -> str | None:
+    """The given address, or else the one that this process logs to, so that `init` counts for reading too."""
+    fluent = _logging_half()
+    return url if url is not None or fluent is None else fluent.server_target()
 
 
-def _active_run() -> WaitFor:
-    # Reading does not load the logging half; without it no run is active.
-    logging_half = sys.modules.get("runstream.run")
-    return None if logging_half is None else logging_half.active_run()
+def _logging_half() -> Any:
+    # Reading alone does not load it; without it nothing was logged.
+    return sys.modules.get("runstream.fluent")
+
+
+def _positions(wait_for: Any) -> Iterable[Position]:
+    found = getattr(wait_for, "positions", wait_for)
+    return found() if callable(found) else found

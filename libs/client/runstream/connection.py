@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
 _Stub = TypeVar("_Stub")
 
-# gRPC's own fork handlers hang or abort children of a process with running calls, and write to stderr. Forked children
-# do not need them: they log through the spool (see fork.py). Read by gRPC when it opens its first channel.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-# Keeps lines such as "Got goaway" out of the training output.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-
 URL_VARIABLE = "RUNSTREAM_URL"
 DEFAULT_URL = "localhost:5050"
 DEFAULT_PORT = 5050

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from runstream_common.errors import PlatformError
 
+from runstream.bus_positions import Positions
 from runstream.operations import is_retryable, perform
 from runstream.replay import keep_rejected
 from runstream.segments import Record, RecordKind
@@ -74,7 +75,7 @@ class RunDelivery:
         self.connection = connection
         self.lock = threading.RLock()
         self.counters = Counters()
-        self.positions: dict[tuple[str, int], int] = {}
+        self.positions = Positions()
         self.pending_points = 0  # in memory: queued or under way
         self.spooling = relayed
         self.relayed = relayed
@@ -155,8 +156,7 @@ class RunDelivery:
         with self.lock:
             self.pending_points -= batch.points
             self.counters.acknowledged += batch.points
-            place = (topic, partition)
-            self.positions[place] = max(offset, self.positions.get(place, offset))
+            self.positions.advance(topic, partition, offset)
 
     def refused(self, batch: Batch, error: PlatformError) -> None:
         """The stream reports that the server refused a batch for good."""
@@ -242,7 +242,7 @@ class RunDelivery:
             self._writer.abandon_after_fork()
             self._writer = None
         self.counters = Counters()
-        self.positions = {}
+        self.positions = Positions()
         self.pending_points = 0
         self.spooling = self.relayed = True
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from runstream.results import Position
     from runstream.sender import FlushResult
 
 _lock = threading.RLock()
@@ -242,6 +243,16 @@ def log_input(
 def flush(timeout_seconds: float = FLUSH_TIMEOUT_SECONDS) -> FlushResult:
     """Wait until the server has what all open runs have logged, or until it is on disk; see `Run.flush`."""
     return session().flush(timeout_seconds)
+
+
+def server_target() -> str | None:
+    """The "host:port" that this process logs to; None when it has not logged and `init` was not called."""
+    return None if _session is None else _session.connection.target
+
+
+def written_positions() -> list[Position]:
+    """Where everything that the server has acknowledged to this process ends on the bus; for reads that must see it."""
+    return [] if _session is None else _session.sender.positions()
 
 
 def close() -> None:

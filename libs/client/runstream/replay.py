@@ -73,15 +73,24 @@ class Claim:
         return self._writer_lock is not None
 
     @classmethod
-    def acquire(cls, directory: Path) -> Claim | None:
-        """Take the right; None when another one replays the folder or it is gone."""
+    def acquire(cls, directory: Path, family: str = "") -> Claim | None:
+        """Take the right; None when another one has it or the folder is gone.
+
+        Args:
+            directory: the folder.
+            family: process tree whose living writers' folders may be replayed too; a living stranger sends its own.
+        """
         try:
             replay_lock = FileLock.acquire(directory / REPLAY_LOCK)
             if replay_lock is None:
                 return None
-            return cls(directory, replay_lock, FileLock.acquire(directory / WRITER_LOCK))
+            claim = cls(directory, replay_lock, FileLock.acquire(directory / WRITER_LOCK))
         except FileNotFoundError:
             return None
+        if claim.writer_is_dead or (family and directory.name.startswith(family)):
+            return claim
+        claim.__exit__()
+        return None
 
     def __enter__(self) -> Self:
         return self

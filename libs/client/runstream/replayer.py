@@ -156,7 +156,7 @@ class Replayer:
                 log.info("run %s: the server has what was spooled", delivery.run_id)
                 return
             directory = delivery.spool_directory
-            claim = Claim.acquire(directory) if directory else None
+            claim = Claim.acquire(directory, self._family) if directory else None
             if claim is None:
                 raise Unavailable("the spool is in use")
             with claim:
@@ -168,13 +168,10 @@ class Replayer:
                 raise error
 
     def _replay_foreign(self, directory: Path) -> None:
-        claim = Claim.acquire(directory)
+        claim = Claim.acquire(directory, self._family)
         if claim is None:
             return
         with claim:
-            alive_stranger = not claim.writer_is_dead and not directory.name.startswith(self._family)
-            if alive_stranger:
-                return
             report = Replay(self._connection, claim, is_stopped=self._is_stopped).run()
         if report.rejected_points or report.unreadable_bytes:
             log.warning(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from runstream_contract.columns import Float64Array, Int64Array
 
+    from runstream.results import Position
     from runstream.segments import Record
     from runstream.sender import FlushResult, RunQueue, Sender
     from runstream.session import Session
@@ -96,9 +97,8 @@ class Run:
         """Whether this process started the run, and so ends it."""
         return self._owner_pid == os.getpid()
 
-    @property
-    def positions(self) -> dict[tuple[str, int], int]:
-        """Where the acknowledged points end on the bus, (topic, partition) -> offset; for reads that must see them."""
+    def positions(self) -> tuple[Position, ...]:
+        """Where the acknowledged points end on the bus; for reads that must see them."""
         return self._queue.result().positions
 
     def log_metric(

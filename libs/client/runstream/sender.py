@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runstream.batches import encode_batches
+from runstream.bus_positions import Positions
 from runstream.delivery import RunDelivery
 from runstream.replayer import Replayer
 from runstream.spool import SpoolBudget, server_dir
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from runstream.batches import Batch
     from runstream.buffer import PointBuffer
     from runstream.connection import Connection
+    from runstream.results import Position
     from runstream.settings import Settings
 
 log = logging.getLogger("runstream")
@@ -44,8 +46,7 @@ class FlushResult:
         rejected_points: refused by the server for good; kept in the spool's folder `rejected`.
         dropped_points: lost, because buffer or spool were full.
         lost_records: params, tags, inputs or ends that could be neither sent nor spooled.
-        positions: where the acknowledged points end on the bus, (topic, partition) -> offset; for reads that must see
-            them.
+        positions: where the acknowledged points end on the bus; for reads that must see them.
     """
 
     acknowledged_points: int = 0
@@ -54,7 +55,7 @@ class FlushResult:
     rejected_points: int = 0
     dropped_points: int = 0
     lost_records: int = 0
-    positions: dict[tuple[str, int], int] = field(default_factory=dict)
+    positions: tuple[Position, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -97,7 +98,7 @@ class RunQueue:
                 rejected_points=counters.rejected,
                 dropped_points=counters.dropped + self.buffer.dropped_points,
                 lost_records=counters.lost_records,
-                positions=dict(self.delivery.positions),
+                positions=self.delivery.positions.known(),
             )
 
     def forget_after_fork(self, budget: SpoolBudget) -> None:
@@ -133,6 +134,7 @@ class Sender:
         self._wake = threading.Event()
         self._lock = threading.RLock()
         self._stopped = False
+        self._positions = Positions()
         self._collector: threading.Thread | None = None
         self._stream = MetricStream(self.connection, self, self._settings.memory_max_bytes)
         self.replayer = Replayer(self.connection, self._server_dir, self._family)
@@ -215,6 +217,10 @@ class Sender:
             self.replayer.wait_for_change(_LOOK_SECONDS)
         return True
 
+    def positions(self) -> list[Position]:
+        """Where everything that was acknowledged to this process ends on the bus."""
+        return list(self._positions.known())
+
     def waiting_points(self) -> int:
         """Points of all runs that the server does not have yet."""
         results = [queue.result() for queue in list(self._queues.values())]
@@ -257,6 +263,7 @@ class Sender:
     def acknowledged(self, batch: Batch, topic: str, partition: int, offset: int) -> None:
         """See StreamEvents."""
         self._delivery(batch).acknowledged(batch, topic, partition, offset)
+        self._positions.advance(topic, partition, offset)
         self.replayer.notify()
 
     def refused(self, batch: Batch, error: PlatformError) -> None:

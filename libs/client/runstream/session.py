@@ -240,5 +240,5 @@ def _sum(results: list[FlushResult]) -> FlushResult:
         rejected_points=sum(r.rejected_points for r in results),
         dropped_points=sum(r.dropped_points for r in results),
         lost_records=sum(r.lost_records for r in results),
-        positions={place: offset for r in results for place, offset in r.positions.items()},
+        positions=tuple(position for result in results for position in result.positions),
     )
