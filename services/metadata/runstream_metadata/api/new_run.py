@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runstream_contract import limits
 from runstream_contract.ids import new_run_id
 
 from runstream_metadata import rules
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
 MAX_USER_ID_LENGTH = 256
 """Characters of a user's id (MLflow's column)."""
 
+MAX_INITIAL_ENTRIES = 1_000
+"""Params, and tags, that a run may begin with. MLflow has no limit here; a command line and its packages fit."""
+
 
 def new_run(request: CreateRunRequest) -> NewRun:
     """The run to create, checked and complete.
@@ -28,8 +30,8 @@ def new_run(request: CreateRunRequest) -> NewRun:
     violations = rules.Violations()
     params = mapping.pairs(request.params)
     tags = mapping.pairs(request.tags)
-    rules.at_most("params", params, limits.MAX_PARAMS_PER_BATCH, violations)
-    rules.at_most("tags", tags, limits.MAX_TAGS_PER_BATCH, violations)
+    rules.at_most("params", params, MAX_INITIAL_ENTRIES, violations)
+    rules.at_most("tags", tags, MAX_INITIAL_ENTRIES, violations)
     if len(request.user_id) > MAX_USER_ID_LENGTH:
         violations.add("user_id", f"may have at most {MAX_USER_ID_LENGTH} characters")
     rules.time_ms("start_time_ms", request.start_time_ms, violations)

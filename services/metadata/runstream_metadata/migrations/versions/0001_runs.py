@@ -7,6 +7,7 @@ Revises:
 from __future__ import annotations
 
 from alembic import op
+from faststream_outbox.autovacuum import outbox_autovacuum_ddl
 
 revision: str = "0001"
 down_revision: str | None = None
@@ -32,7 +33,7 @@ EXPERIMENTS = (
         PRIMARY KEY (experiment_id, key)
     )
     """,
-    # MLflow's clients count on experiment 0. Its location is set by the service that starts with it.
+    # MLflow's clients count on experiment 0. The location is the artifact service's own name space.
     """
     INSERT INTO metadata.experiment
         (experiment_id, name, artifact_location, creation_time_ms, last_update_time_ms)
@@ -142,6 +143,8 @@ OUTBOX = (
     CREATE INDEX outbox_leased_idx ON metadata.outbox (queue, next_attempt_at, id)
         WHERE acquired_token IS NOT NULL
     """,
+    # Each row is inserted, leased and deleted within a second: vacuum follows the churn, not the table's size.
+    outbox_autovacuum_ddl("outbox", schema="metadata"),
 )
 
 TABLES = ("outbox", "run_input", "dataset", "run_tag", "run_param", "run", "experiment_tag", "experiment")
