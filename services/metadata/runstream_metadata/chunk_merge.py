@@ -82,7 +82,10 @@ class ChunkMerge:
                 window = _window(chunks)
                 if window:
                     replaced += await _merge(connection, series_id, window)
-            if not any(chunk.fresh for chunk in chunks if chunk not in window):
+            rest = chunks[len(window) :]
+            if not window or (
+                len(chunks) < chunk_merging.MAX_LISTED and not any(chunk.fresh for chunk in rest)
+            ):
                 return replaced
 
 
@@ -91,12 +94,13 @@ def _window(chunks: list[Mergeable]) -> list[Mergeable]:
     if not any(chunk.fresh for chunk in chunks):
         return []
     window: list[Mergeable] = []
-    size = 0
+    size, has_fresh = 0, False
     for chunk in chunks:
         size += chunk.info.point_count
-        if size > WINDOW_POINTS and any(one.fresh for one in window):
+        if size > WINDOW_POINTS and has_fresh:
             break
         window.append(chunk)
+        has_fresh = has_fresh or chunk.fresh
     return window
 
 

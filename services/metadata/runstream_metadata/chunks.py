@@ -45,7 +45,8 @@ _DELTA_TYPES: Final[dict[int, np.dtype[np.unsignedinteger[Any]]]] = {
 _START_AND_DELTA: Final = struct.Struct("<Bqq")
 _HEADER_BYTES: Final = _START_AND_DELTA.size
 _SAMPLE_POINTS: Final = 16
-"""Values tried before the whole column is: most float64 columns show at once that float32 would lose bits."""
+"""Values tried before the whole column is: most float64 columns show at once that float32 would lose bits. Columns that
+are no longer than this have nothing to gain."""
 
 
 class CorruptChunk(ValueError):
@@ -153,7 +154,7 @@ def encode_values(column: Float64Array) -> bytes:
     bits = column.view(_INT64)
     if bits[0] == bits[-1] and bool((bits == bits[0]).all()):
         return bytes((_CONSTANT,)) + column[:1].tobytes()
-    if _as_float32(column[:_SAMPLE_POINTS]) is not None:
+    if len(column) > _SAMPLE_POINTS and _as_float32(column[:_SAMPLE_POINTS]) is not None:
         narrow = _as_float32(column)
         if narrow is not None:
             return bytes((_VALUES32,)) + narrow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from runstream_common.database import retry_on_conflict
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 CONFLICT_ATTEMPTS = 2
 """One repeat after a deadlock; after that the bus holds the batch and waits longer."""
+
+SERIES_WORTH_A_THREAD = 5_000
+"""From about 50 ms of encoding on, calls and health checks must not wait for it."""
 
 
 class MetricIntake:
@@ -55,11 +59,11 @@ class MetricIntake:
         runs = await self._runs.find({batch.run_id for batch in candidates})
         refused = {batch: error for batch in candidates if (error := _run_problem(batch, runs)) is not None}
         good = [batch for batch in candidates if batch not in refused]
-        writes = metric_batches.encode(good)
+        writes = await _encode(good)
         if metric_batches.has_negative_times(writes):
             refused.update(_refused_for_times(good))
             good = [batch for batch in good if batch not in refused]
-            writes = metric_batches.encode(good)
+            writes = await _encode(good)
         await retry_on_conflict(lambda: self._store(good, writes, runs, marks), attempts=CONFLICT_ATTEMPTS)
         self._hub.wake({batch.run_id for batch in good})
         return refused
@@ -77,7 +81,7 @@ class MetricIntake:
                 if len(fresh) < len(batches):
                     instruments.REPEATED_BATCHES.inc(len(batches) - len(fresh))
                     batches = [batch for batch in batches if batch.batch_id in fresh]
-                    writes = metric_batches.encode(batches)
+                    writes = await _encode(batches)
             if writes:
                 await _store_series(connection, writes, runs)
             await metric_writer.advance(
@@ -88,6 +92,12 @@ class MetricIntake:
                 live.payload_for({batch.run_id for batch in batches}),
             )
         instruments.count_flush(len(batches), writes)
+
+
+async def _encode(batches: list[Batch]) -> dict[SeriesKey, SeriesWrite]:
+    if sum(len(batch.series) for batch in batches) < SERIES_WORTH_A_THREAD:
+        return metric_batches.encode(batches)
+    return await asyncio.to_thread(metric_batches.encode, batches)
 
 
 async def _store_series(

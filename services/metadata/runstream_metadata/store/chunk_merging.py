@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _LOCK_CLASS: Final = 0x6D65_7267
 """First key of the advisory locks; spells "merg"."""
 
+MAX_LISTED: Final = 10_000
+"""Chunks looked at in one transaction, so that a series that was not merged for long costs no more at once."""
+
 # Groups are formed in the order of the index, so that the statement stops at its limit.
 _CANDIDATES: Final = """
     SELECT series_id FROM metadata.metric_chunk
@@ -32,7 +35,7 @@ _MERGEABLE: Final = """
     FROM metadata.metric_chunk
     WHERE series_id = $1
       AND CASE WHEN fresh THEN written_at < now() - make_interval(secs => $2) ELSE point_count < $3 END
-    ORDER BY min_step, chunk_id
+    ORDER BY min_step, chunk_id LIMIT $4
 """
 
 _SETTLE: Final = """
@@ -90,8 +93,8 @@ async def try_lock(connection: asyncpg.Connection, series_id: int) -> bool:
 async def list_mergeable(
     connection: asyncpg.Connection, series_id: int, age_seconds: float
 ) -> list[Mergeable]:
-    """Fresh chunks of an age and small merged ones, by step."""
-    rows = await connection.fetch(_MERGEABLE, series_id, age_seconds, MAX_CHUNK_POINTS // 2)
+    """The first MAX_LISTED of the fresh chunks of an age and the small merged ones, by step."""
+    rows = await connection.fetch(_MERGEABLE, series_id, age_seconds, MAX_CHUNK_POINTS // 2, MAX_LISTED)
     return [Mergeable(ChunkInfo.of_row(tuple(row)[1:]), row[0]) for row in rows]
 
 

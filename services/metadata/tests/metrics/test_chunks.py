@@ -52,7 +52,7 @@ def test_ints_round_trip_and_facts_are_true(numbers: list[int]) -> None:
 @given(
     st.one_of(
         st.lists(BITS, min_size=1, max_size=40),
-        st.lists(st.floats(width=32), min_size=1, max_size=40).map(
+        st.lists(st.floats(width=32), min_size=10, max_size=40).map(
             lambda values: np.array(values, np.float64).view(np.uint64).tolist()
         ),
         st.builds(lambda bits, count: [bits] * count, BITS, st.integers(1, 40)),

@@ -6,10 +6,13 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
+from runstream_common.errors import Aborted, Unavailable
 from runstream_contract.ids import new_batch_id, new_run_id
 from runstream_metadata.histories import StepRange
 from runstream_metadata.metrics import Point
+from runstream_metadata.store import metric_writer
 
 from services.metadata.tests.metrics.support import (
     Row,
@@ -225,3 +228,57 @@ async def test_concurrent_writers_of_one_run_neither_deadlock_nor_lose(
         assert [row[0] for row in await history(reads, run_id, key)] == list(range(12))
     async with database.driver() as connection:
         assert await connection.fetchval("SELECT sum(point_count) FROM metadata.metric_chunk") == 240
+
+
+async def test_a_flush_is_stored_whole_or_not_at_all(
+    consumer: RunLoggedConsumer,
+    reads: MetricReads,
+    database: Database,
+    run_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """B1: what failed half way is not there, and is stored when it is delivered again."""
+    batch = [message(run_id, {"new": [(0, 0, 1.0)]}), message(run_id, {"loss": [(0, 0, 1.0)]}, offset=1)]
+
+    async def fail(*_args: object) -> None:
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(metric_writer, "advance", fail)
+        with pytest.raises(Unavailable):
+            await consumer.handle(batch)
+    for table in ("applied_batch", "metric_chunk", "latest_metric", "watermark", "experiment_watermark"):
+        assert await count(database, table) == 0
+    assert await consumer.handle(batch) == []
+    assert len(await history(reads, run_id, "new")) == 1
+
+
+async def test_a_deadlock_is_tried_again_once(
+    consumer: RunLoggedConsumer, reads: MetricReads, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A1: bounded, then the bus holds the batch."""
+    original = metric_writer.upsert_latest
+    failures = [asyncpg.DeadlockDetectedError("deadlock detected") for _ in range(3)]
+
+    async def sometimes(*args: object) -> object:
+        if failures:
+            raise failures.pop()
+        return await original(*args)
+
+    monkeypatch.setattr(metric_writer, "upsert_latest", sometimes)
+    one = message(run_id, {"loss": [(0, 0, 1.0)]})
+    with pytest.raises(Aborted):
+        await consumer.handle([one])
+    assert len(failures) == 1
+    assert await consumer.handle([one]) == []
+    assert len(await history(reads, run_id)) == 1
+
+
+async def test_a_batch_of_very_many_keys(
+    consumer: RunLoggedConsumer, reads: MetricReads, run_id: str
+) -> None:
+    keys = {f"layer/{i}": [(i, i, float(i))] for i in range(6_000)}
+    assert await consumer.handle([message(run_id, keys)]) == []
+    summaries = await reads.summaries([run_id])
+    assert len(summaries) == 6_000
+    assert {s.series.key: s.series.latest.value for s in summaries}["layer/4321"] == 4321.0
