@@ -98,6 +98,6 @@ s3-down: setup ## Stop it
 	$(BIN)/python deploy/local/s3/s3.py down
 
 .PHONY: clean
-clean: ## Remove what the other targets made, apart from data directories
+clean: ## Remove what the other targets made, data of kafka-up and s3-up included; `runstream up` keeps its own
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .local dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -266,7 +266,9 @@ class UpdateRunRequest(_message.Message):
     run_name: _builtins.str
     """Empty means unchanged."""
     status_reason: _builtins.str
-    """Why the run has its status; unset means unchanged. At most 8,000 characters, cut."""
+    """Why the run has its status; at most 8,000 characters, cut. Unset: unchanged, but a new status without a reason
+    clears the reason of the one before.
+    """
     def __init__(
         self,
         *,
