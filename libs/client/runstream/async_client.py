@@ -8,7 +8,6 @@ from runstream import client_metrics as metrics
 from runstream import client_runs as runs
 from runstream.async_sending import AsyncSender
 from runstream.client_calls import DEFAULT_WAIT_SECONDS
-from runstream.client_waiting import wait_of
 from runstream.results import RunTable
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class AsyncClient(AsyncSender):
         self, run_id: str, *, wait_for: WaitFor = None, wait_seconds: float = DEFAULT_WAIT_SECONDS
     ) -> Run:
         """Read one run with its params, tags, inputs and latest metrics, deleted ones too; raises NotFound."""
-        return await self._run(runs.get_run(run_id, wait_of(wait_for, wait_seconds)))
+        return await self._run(runs.get_run(run_id, self._wait(wait_for, wait_seconds)))
 
     async def get_runs(self, run_ids: Sequence[str]) -> RunTable:
         """Read runs in the given order; unknown ones are left out."""
@@ -99,7 +98,7 @@ class AsyncClient(AsyncSender):
         wait_seconds: float = DEFAULT_WAIT_SECONDS,
     ) -> AsyncIterator[Run]:
         """Iterate over runs; keyset pages are read as they are needed. `RunTable(...)` makes a table of them."""
-        wait = wait_of(wait_for, wait_seconds)
+        wait = self._wait(wait_for, wait_seconds)
         request = runs.search_runs_request(
             experiments, filter_string, order_by, view, page_size, wait, summaries_only=summaries_only
         )
@@ -157,7 +156,7 @@ class AsyncClient(AsyncSender):
         self, run_ids: Sequence[str], *, wait_for: WaitFor = None, wait_seconds: float = DEFAULT_WAIT_SECONDS
     ) -> tuple[MetricSummary, ...]:
         """Every metric of 1 to 1,000 runs with its latest point and point count."""
-        return await self._run(metrics.list_metrics(run_ids, wait_of(wait_for, wait_seconds)))
+        return await self._run(metrics.list_metrics(run_ids, self._wait(wait_for, wait_seconds)))
 
     async def latest_metrics(
         self, run_id: str, *, wait_for: WaitFor = None, wait_seconds: float = DEFAULT_WAIT_SECONDS
@@ -177,7 +176,7 @@ class AsyncClient(AsyncSender):
         wait_seconds: float = DEFAULT_WAIT_SECONDS,
     ) -> MetricHistory:
         """The whole history of one key as numpy columns; empty when there are no points."""
-        wait = wait_of(wait_for, wait_seconds)
+        wait = self._wait(wait_for, wait_seconds)
         parts = self._stream(metrics.history_parts([run_id], [key], start_step, end_step, wait))
         return metrics.one_history(run_id, key, [part async for part in parts])
 
@@ -192,7 +191,7 @@ class AsyncClient(AsyncSender):
         wait_seconds: float = DEFAULT_WAIT_SECONDS,
     ) -> MetricHistories:
         """Whole histories of 1 to 1,000 runs; no keys mean all. Held in memory: 24 bytes a point."""
-        wait = wait_of(wait_for, wait_seconds)
+        wait = self._wait(wait_for, wait_seconds)
         parts = self._stream(metrics.history_parts(run_ids, keys, start_step, end_step, wait))
         return metrics.histories([part async for part in parts])
 
@@ -200,7 +199,7 @@ class AsyncClient(AsyncSender):
         self, run_ids: Sequence[str], keys: Sequence[str] = ()
     ) -> AsyncIterator[MetricHistory]:
         """Whole histories in parts of at most 131,072 points, for what does not fit into memory."""
-        wait = wait_of(None, DEFAULT_WAIT_SECONDS)
+        wait = self._wait(None, DEFAULT_WAIT_SECONDS)
         return self._stream(metrics.history_parts(run_ids, keys, None, None, wait))
 
     async def sampled_histories(
@@ -217,7 +216,7 @@ class AsyncClient(AsyncSender):
         wait_seconds: float = DEFAULT_WAIT_SECONDS,
     ) -> tuple[SampledHistory, ...]:
         """Histories of 1 to 100 runs and keys downsampled in the store; those without points are left out."""
-        wait = wait_of(wait_for, wait_seconds)
+        wait = self._wait(wait_for, wait_seconds)
         return await self._run(
             metrics.sampled_histories(run_ids, keys, max_points, axis, sampling, start_step, end_step, wait)
         )

@@ -12,12 +12,13 @@ from runstream_proto.common.v1.discovery_service_pb2_grpc import DiscoveryServic
 
 from runstream.client_calls import DEFAULT_TIMEOUT_SECONDS
 from runstream.client_sending import caused
+from runstream.client_waiting import default_url, wait_of
 from runstream.connection import DISCOVERY_TIMEOUT_SECONDS, channel_options, deployment_of, target_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from runstream.client_calls import Call, Flow, Page, Paged, StreamCall
+    from runstream.client_calls import Call, Flow, Page, Paged, StreamCall, Wait, WaitFor
     from runstream.connection import Deployment
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class AsyncSender:
     """
 
     def __init__(self, url: str | None = None, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
-        self._target = target_of(url)
+        self._target = target_of(default_url(url))
         self._timeout_seconds = timeout_seconds
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._deployment: Deployment | None = None
@@ -48,7 +49,7 @@ class AsyncSender:
         """Close the channels; iterators that are under way end with an error."""
         channels, self._channels = list(self._channels.values()), {}
         for channel in channels:
-            await channel.close()
+            await channel.close(grace=None)
 
     async def deployment(self) -> Deployment:
         """The services of this deployment with their addresses; asked once."""
@@ -61,6 +62,9 @@ class AsyncSender:
                 raise from_rpc_error(error) from error
             self._deployment = deployment_of(answer, self._target)
         return self._deployment
+
+    def _wait(self, wait_for: WaitFor, seconds: float) -> Wait:
+        return wait_of(wait_for, seconds, self._target)
 
     async def _run(self, flow: Flow[T]) -> T:
         """Drive a flow: send each call that it yields, give it the answer or the error."""

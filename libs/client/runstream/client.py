@@ -9,7 +9,6 @@ from runstream import client_metrics as metrics
 from runstream import client_runs as runs
 from runstream.client_calls import DEFAULT_WAIT_SECONDS
 from runstream.client_sending import BlockingSender
-from runstream.client_waiting import wait_of
 from runstream.results import RunTable
 
 if TYPE_CHECKING:
@@ -23,12 +22,13 @@ if TYPE_CHECKING:
 class Client(BlockingSender):
     """Queries over experiments, runs and metrics; thread-safe.
 
-    Reads that take `wait_for` see everything up to the given bus positions or of the given run; without it, what
-    the run that this process is logging has sent. They raise `NotCaughtUp` when that takes longer than
-    `wait_seconds`. Every method raises the errors of `runstream_common.errors`.
+    Reads that take `wait_for` see everything up to the given bus positions, or what the given run has sent (what it
+    still holds is sent by its `flush`, whose result can be given too). Without it they see everything that this process
+    has sent to the same server. They raise `NotCaughtUp` when that takes longer than `wait_seconds`. Every method raises the errors of `runstream_common.errors`.
 
     Args:
-        url: "host:port" of any service of the deployment; None means RUNSTREAM_URL, then localhost:5050.
+        url: "host:port" of any service of the deployment; None means the address given to `init`, then
+            RUNSTREAM_URL, then localhost:5050.
         timeout_seconds: deadline of every call except streams.
         connection: an open connection to share; it is then not closed with the client.
     """
@@ -100,7 +100,7 @@ class Client(BlockingSender):
         self, run_id: str, *, wait_for: WaitFor = None, wait_seconds: float = DEFAULT_WAIT_SECONDS
     ) -> Run:
         """Read one run with its params, tags, inputs and latest metrics, deleted ones too; raises NotFound."""
-        return self._run(runs.get_run(run_id, wait_of(wait_for, wait_seconds)))
+        return self._run(runs.get_run(run_id, self._wait(wait_for, wait_seconds)))
 
     def get_runs(self, run_ids: Sequence[str]) -> RunTable:
         """Read runs in the given order; unknown ones are left out."""
@@ -130,7 +130,7 @@ class Client(BlockingSender):
             wait_for: see the class.
             wait_seconds: longest wait.
         """
-        wait = wait_of(wait_for, wait_seconds)
+        wait = self._wait(wait_for, wait_seconds)
         request = runs.search_runs_request(
             experiments, filter_string, order_by, view, page_size, wait, summaries_only=summaries_only
         )
@@ -189,7 +189,7 @@ class Client(BlockingSender):
         self, run_ids: Sequence[str], *, wait_for: WaitFor = None, wait_seconds: float = DEFAULT_WAIT_SECONDS
     ) -> tuple[MetricSummary, ...]:
         """Every metric of 1 to 1,000 runs with its latest point and point count."""
-        return self._run(metrics.list_metrics(run_ids, wait_of(wait_for, wait_seconds)))
+        return self._run(metrics.list_metrics(run_ids, self._wait(wait_for, wait_seconds)))
 
     def latest_metrics(
         self, run_id: str, *, wait_for: WaitFor = None, wait_seconds: float = DEFAULT_WAIT_SECONDS
@@ -217,7 +217,7 @@ class Client(BlockingSender):
             wait_for: see the class.
             wait_seconds: longest wait.
         """
-        wait = wait_of(wait_for, wait_seconds)
+        wait = self._wait(wait_for, wait_seconds)
         parts = self._stream(metrics.history_parts([run_id], [key], start_step, end_step, wait))
         return metrics.one_history(run_id, key, parts)
 
@@ -232,7 +232,7 @@ class Client(BlockingSender):
         wait_seconds: float = DEFAULT_WAIT_SECONDS,
     ) -> MetricHistories:
         """Whole histories of 1 to 1,000 runs; no keys mean all. Held in memory: 24 bytes a point."""
-        wait = wait_of(wait_for, wait_seconds)
+        wait = self._wait(wait_for, wait_seconds)
         parts = self._stream(metrics.history_parts(run_ids, keys, start_step, end_step, wait))
         return metrics.histories(parts)
 
@@ -243,7 +243,7 @@ class Client(BlockingSender):
 
         Parts of one (run, key) come together and in order.
         """
-        wait = wait_of(None, DEFAULT_WAIT_SECONDS)
+        wait = self._wait(None, DEFAULT_WAIT_SECONDS)
         return self._stream(metrics.history_parts(run_ids, keys, None, None, wait))
 
     def sampled_histories(
@@ -272,7 +272,7 @@ class Client(BlockingSender):
             wait_for: see the class.
             wait_seconds: longest wait.
         """
-        wait = wait_of(wait_for, wait_seconds)
+        wait = self._wait(wait_for, wait_seconds)
         return self._run(
             metrics.sampled_histories(run_ids, keys, max_points, axis, sampling, start_step, end_step, wait)
         )

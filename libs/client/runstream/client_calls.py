@@ -55,6 +55,12 @@ class StreamCall(Call[T]):
 Flow: TypeAlias = Generator[Call[Any], Any, T]
 
 
+def asked(call: Call[T]) -> Flow[T]:
+    """A flow of one call, whose result is the call's."""
+    answer: T = yield call
+    return answer
+
+
 def ready(value: T) -> Flow[T]:
     """A flow that needs no answer to have its result."""
     yield from ()
@@ -75,15 +81,24 @@ class Paged(Protocol):
     page_token: str
 
 
-class HasPositions(Protocol):
-    """A writer that knows how far it wrote, such as the run that is being logged."""
+class Writer(Protocol):
+    """What knows how far it wrote, such as the run that is being logged."""
 
     def positions(self) -> Iterable[Position]:
-        """Everything it wrote so far lies at or before these."""
+        """Where its acknowledged points end."""
         ...
 
 
-WaitFor: TypeAlias = Iterable[Position] | HasPositions | None
+class Flushed(Protocol):
+    """What a flush returned."""
+
+    @property
+    def positions(self) -> Iterable[Position]:
+        """Where the acknowledged points end."""
+        ...
+
+
+WaitFor: TypeAlias = Iterable[Position] | Writer | Flushed | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from runstream_proto.metadata.v1 import metric_service_pb2 as pb
 
-from runstream.client_calls import Call, Flow, StreamCall, Wait, checked, method_path, ready
+from runstream.client_calls import Call, Flow, StreamCall, Wait, asked, checked, method_path, ready
 from runstream.client_runs import number_of
 from runstream.client_translation import (
     AXIS_NUMBERS,
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+T = TypeVar("T")
+
 METRICS = pb.DESCRIPTOR.services_by_name["MetricService"].full_name
 
 
@@ -34,9 +36,9 @@ def _call(
     method: str,
     request: Message,
     parse: Callable[[bytes], Any],
-    translate: Callable[[Any], Any],
+    translate: Callable[[Any], T],
     wait: Wait,
-) -> Call[Any]:
+) -> Call[T]:
     extra = wait.seconds if wait.positions else 0.0
     return Call(method_path(METRICS, method), request, parse, translate, extra_seconds=extra)
 
@@ -51,7 +53,7 @@ def list_metrics(run_ids: Sequence[str], wait: Wait) -> Flow[tuple[MetricSummary
         checked(answer.freshness, wait)
         return tuple(summary_of(metric) for metric in answer.metrics)
 
-    return (yield _call("ListMetrics", request, pb.ListMetricsResponse.FromString, translate, wait))
+    return asked(_call("ListMetrics", request, pb.ListMetricsResponse.FromString, translate, wait))
 
 
 def history_parts(
@@ -106,7 +108,7 @@ def sampled_histories(
         checked(answer.freshness, wait)
         return tuple(sampled_of(series, axis, sampling) for series in answer.series)
 
-    return (yield _call("SampleMetricHistory", request, sampled_view, translate, wait))
+    return asked(_call("SampleMetricHistory", request, sampled_view, translate, wait))
 
 
 def watch_metrics(

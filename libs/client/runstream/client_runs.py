@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from runstream_common.errors import InvalidArgument, NotFound
 from runstream_proto.metadata.v1 import experiment_service_pb2 as experiment_pb
 from runstream_proto.metadata.v1 import run_service_pb2 as run_pb
+from runstream_proto.metadata.v1 import types_pb2 as types_pb
 
-from runstream.client_calls import Call, Flow, Page, StreamCall, Wait, checked, method_path, ready
+from runstream.client_calls import Call, Flow, Page, StreamCall, Wait, asked, checked, method_path, ready
 from runstream.client_translation import (
     STATUS_NUMBERS,
     VIEW_NUMBERS,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from google.protobuf.message import Message
+
+T = TypeVar("T")
 
 EXPERIMENTS = experiment_pb.DESCRIPTOR.services_by_name["ExperimentService"].full_name
 RUNS = run_pb.DESCRIPTOR.services_by_name["RunService"].full_name
@@ -75,25 +78,27 @@ def create_experiment(
         get_if_exists=get_if_exists,
     )
     answer = experiment_pb.CreateExperimentResponse
-    return (yield _experiment("CreateExperiment", request, answer, lambda a: experiment_of(a.experiment)))
+    return asked(_experiment("CreateExperiment", request, answer, lambda a: experiment_of(a.experiment)))
 
 
 def get_experiment(id_or_name: str) -> Flow[Experiment]:
     """Read an experiment by id, and by name when it is no id or there is no such id."""
+    by_id = experiment_pb.GetExperimentRequest(experiment_id=id_or_name)
+    by_name = experiment_pb.GetExperimentRequest(name=id_or_name)
     if id_or_name.isdecimal():
         try:
-            return (yield _get_experiment(experiment_pb.GetExperimentRequest(experiment_id=id_or_name)))
+            return (yield from _get_experiment(by_id))
         except NotFound as error:
             try:
-                return (yield _get_experiment(experiment_pb.GetExperimentRequest(name=id_or_name)))
+                return (yield from _get_experiment(by_name))
             except NotFound:
                 raise error from None
-    return (yield _get_experiment(experiment_pb.GetExperimentRequest(name=id_or_name)))
+    return (yield from _get_experiment(by_name))
 
 
-def _get_experiment(request: experiment_pb.GetExperimentRequest) -> Call[Experiment]:
+def _get_experiment(request: experiment_pb.GetExperimentRequest) -> Flow[Experiment]:
     answer = experiment_pb.GetExperimentResponse
-    return _experiment("GetExperiment", request, answer, lambda a: experiment_of(a.experiment))
+    return asked(_experiment("GetExperiment", request, answer, lambda a: experiment_of(a.experiment)))
 
 
 def experiment_ids(ids_or_names: str | Sequence[str]) -> Flow[tuple[str, ...]]:
@@ -121,13 +126,14 @@ def search_experiments_request(
 def experiment_page(request: experiment_pb.SearchExperimentsRequest) -> Flow[Page[Experiment]]:
     """One page of a search; its token goes into the request for the next."""
     answer = experiment_pb.SearchExperimentsResponse
-    page: Page[Experiment] = yield _experiment(
-        "SearchExperiments",
-        request,
-        answer,
-        lambda a: Page(tuple(experiment_of(e) for e in a.experiments), a.next_page_token),
+    return asked(
+        _experiment(
+            "SearchExperiments",
+            request,
+            answer,
+            lambda a: Page(tuple(experiment_of(e) for e in a.experiments), a.next_page_token),
+        )
     )
-    return page
 
 
 def rename_experiment(id_or_name: str, name: str) -> Flow[Experiment]:
@@ -135,7 +141,10 @@ def rename_experiment(id_or_name: str, name: str) -> Flow[Experiment]:
     (experiment_id,) = yield from experiment_ids(id_or_name)
     request = experiment_pb.UpdateExperimentRequest(experiment_id=experiment_id, name=name)
     answer = experiment_pb.UpdateExperimentResponse
-    return (yield _experiment("UpdateExperiment", request, answer, lambda a: experiment_of(a.experiment)))
+    call: Call[Experiment] = _experiment(
+        "UpdateExperiment", request, answer, lambda a: experiment_of(a.experiment)
+    )
+    return (yield from asked(call))
 
 
 def delete_experiment(id_or_name: str) -> Flow[Experiment]:
@@ -174,7 +183,7 @@ def get_run(run_id: str, wait: Wait) -> Flow[Run]:
         checked(answer.freshness, wait)
         return run_of(answer.run)
 
-    return (yield _run("GetRun", request, run_pb.GetRunResponse, translate, wait))
+    return asked(_run("GetRun", request, run_pb.GetRunResponse, translate, wait))
 
 
 def get_runs(run_ids: Sequence[str]) -> Flow[RunTable]:
@@ -230,16 +239,16 @@ def run_pages(wait: Wait) -> Callable[[run_pb.SearchRunsRequest], Flow[Page[Run]
         return Page(tuple(run_of(run) for run in answer.runs), answer.next_page_token)
 
     def page(request: run_pb.SearchRunsRequest) -> Flow[Page[Run]]:
-        return (yield _run("SearchRuns", request, run_pb.SearchRunsResponse, translate, wait))
+        return asked(_run("SearchRuns", request, run_pb.SearchRunsResponse, translate, wait))
 
     return page
 
 
 def update_run(run_id: str, *, run_name: str | None, status: str | None) -> Flow[Run]:
     """Rename a run or set its status; returns it without metrics, params and inputs."""
-    number = number_of("status", status, STATUS_NUMBERS) if status else None
+    number = number_of("status", status, STATUS_NUMBERS) if status else types_pb.RUN_STATUS_UNSPECIFIED
     request = run_pb.UpdateRunRequest(run_id=run_id, run_name=run_name or "", status=number)
-    return (yield _run("UpdateRun", request, run_pb.UpdateRunResponse, lambda a: run_of(a.run)))
+    return asked(_run("UpdateRun", request, run_pb.UpdateRunResponse, lambda a: run_of(a.run)))
 
 
 def set_run_tags(run_id: str, tags: Mapping[str, str]) -> Flow[None]:

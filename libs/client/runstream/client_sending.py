@@ -9,12 +9,13 @@ import grpc
 from runstream_common.rpc.status import from_rpc_error
 
 from runstream.client_calls import DEFAULT_TIMEOUT_SECONDS
+from runstream.client_waiting import default_url, wait_of
 from runstream.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from runstream.client_calls import Call, Flow, Page, Paged, StreamCall
+    from runstream.client_calls import Call, Flow, Page, Paged, StreamCall, Wait, WaitFor
     from runstream.connection import Deployment
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ class BlockingSender:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         connection: Connection | None = None,
     ) -> None:
-        self._connection = connection or Connection(url)
+        self._connection = connection or Connection(default_url(url))
         self._owns_connection = connection is None
         self._timeout_seconds = timeout_seconds
 
@@ -55,6 +56,9 @@ class BlockingSender:
     def deployment(self) -> Deployment:
         """The services of this deployment with their addresses."""
         return self._connection.deployment()
+
+    def _wait(self, wait_for: WaitFor, seconds: float) -> Wait:
+        return wait_of(wait_for, seconds, self._connection.target)
 
     def _run(self, flow: Flow[T]) -> T:
         """Drive a flow: send each call that it yields, give it the answer or the error."""

@@ -44,4 +44,5 @@ def _logging_half() -> Any:
 
 def _positions(wait_for: Any) -> Iterable[Position]:
     found = getattr(wait_for, "positions", wait_for)
-    return found() if callable(found) else found
+    positions: Iterable[Position] = found() if callable(found) else found
+    return positions

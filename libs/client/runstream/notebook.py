@@ -29,10 +29,9 @@ def sparkline_svg(x: Int64Array, y: Float64Array) -> str:
         y: float64, shape (n,); NaN and infinities leave gaps.
     """
     keep = np.isfinite(y)
-    x, y = _thinned(x[keep].astype(float), y[keep])
-    points = " ".join(
-        f"{px:.1f},{py:.1f}" for px, py in zip(_scaled(x, WIDTH), HEIGHT - _scaled(y, HEIGHT), strict=True)
-    )
+    across, up = _thinned(x[keep].astype(float), y[keep])
+    places = zip(_scaled(across, WIDTH), HEIGHT - _scaled(up, HEIGHT), strict=True)
+    points = " ".join(f"{px:.1f},{py:.1f}" for px, py in places)
     return (
         f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
         f'<polyline fill="none" stroke="#2563eb" stroke-width="1.5" stroke-linejoin="round" points="{points}"/></svg>'

@@ -67,13 +67,13 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
         """The loaded command that the arguments name."""
         self.commands = {name: TyperCommand(name) for name in COMMANDS}  # for "did you mean"
-        name, command, rest = super().resolve_command(ctx, args)  # type: ignore[arg-type]
+        name, command, rest = super().resolve_command(ctx, args)
         return name, command and load(name or ""), rest
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command; what went wrong is told in one line and by the exit code."""
         try:
-            return super().invoke(ctx)  # type: ignore[arg-type]
+            return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except Exception as error:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from runstream import fluent
 from runstream.client import Client
 from runstream.client_calls import NotCaughtUp
 from runstream.results import Position, RunTable
@@ -138,6 +139,19 @@ def test_a_writer_can_be_waited_for(client, deployment):
     (asked,) = deployment.store.asked
     assert isinstance(asked, metric_pb.ListMetricsRequest)
     assert asked.wait_for[0].offset == 5
+
+
+def test_a_process_that_logs_reads_its_own_writes(deployment, monkeypatch):
+    """Promise 2: whoever wrote and then reads through the same door sees the write."""
+    written = [Position("run-logged", 0, 7)]
+    monkeypatch.setattr(fluent, "server_target", lambda: deployment.url)
+    monkeypatch.setattr(fluent, "written_positions", lambda: written)
+    with Client() as client:
+        client.get_run(RUN)
+    with Client(deployment.url.replace("127.0.0.1", "localhost")) as elsewhere:
+        elsewhere.get_run(RUN)
+    asked = [[position.offset for position in request.wait_for] for request in deployment.store.asked]
+    assert asked == [[7], []]
 
 
 def test_leaving_a_watch_frees_the_server(client, deployment):
