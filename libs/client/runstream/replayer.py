@@ -145,9 +145,8 @@ class Replayer:
             for directory in self._family_dirs():
                 self._replay_foreign(directory)
         if not self._orphans_done:
-            for directory in writer_dirs(self._server_dir):
-                if not directory.name.startswith(self._family):
-                    self._replay_foreign(directory)
+            for directory in self._foreign_dirs():
+                self._replay_foreign(directory)
             self._orphans_done = True
 
     def _replay_own(self, delivery: RunDelivery) -> None:
@@ -188,9 +187,8 @@ class Replayer:
         return self._stopped
 
     def _family_dirs(self) -> list[Path]:
+        return [directory for directory in self._foreign_dirs() if directory.name.startswith(self._family)]
+
+    def _foreign_dirs(self) -> list[Path]:
         own = {delivery.spool_directory for delivery in self._deliveries}
-        return [
-            directory
-            for directory in writer_dirs(self._server_dir)
-            if directory.name.startswith(self._family) and directory not in own
-        ]
+        return [directory for directory in writer_dirs(self._server_dir) if directory not in own]

@@ -148,7 +148,7 @@ class Session:
             self.sender.flush_all(self.settings.exit_timeout_seconds, progress.update)
         self.sender.stop()
         left = waiting()
-        if left:
+        if left and not self.sender.relayed:  # a forked child's points are the parent's to send
             log.warning(
                 "%d points wait in %s until the server is back; `runstream spool flush` sends them",
                 *(left, self.settings.spool_dir),
