@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
-from runstream_common.database_errors import map_database_error
+from runstream_common.database_errors import DRIVER_ERRORS, map_database_error
 from runstream_common.driver_pool import DriverPool
 from runstream_common.errors import Aborted, FailedPrecondition
 
@@ -221,7 +221,7 @@ async def mapped_errors() -> AsyncIterator[None]:
     """Raise database errors from the block in our own terms; others pass unchanged."""
     try:
         yield
-    except (exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (exc.SQLAlchemyError, *DRIVER_ERRORS) as error:
         mapped = map_database_error(error)
         if mapped is None:
             raise

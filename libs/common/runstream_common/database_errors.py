@@ -15,6 +15,15 @@ from runstream_common.errors import (
     Unavailable,
 )
 
+DRIVER_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What the driver raises. The last one is no bug of ours: it comes when the server dies in the middle of an answer."""
+
 RETRY_AFTER_SECONDS = 1.0
 """How long a client waits when the database is away; a restart takes about that long."""
 
@@ -81,7 +90,7 @@ def _from_connection(error: BaseException, original: BaseException | None) -> Pl
     if isinstance(original, TimeoutError):
         # asyncpg's own timer: the server did not even answer the statement timeout.
         return DeadlineExceeded("the database took too long", reason="DATABASE_TIMEOUT")
-    if isinstance(original, (OSError, asyncpg.PostgresConnectionError)):
+    if isinstance(original, (OSError, asyncpg.PostgresConnectionError, asyncpg.InternalClientError)):
         return _away()
     if isinstance(original, asyncpg.InterfaceError) and _lost_connection(original):
         return _away()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from runstream_common.database_errors import DRIVER_ERRORS
 from runstream_common.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class DriverPool:
             connection = self._pop_idle() or await self._connect()
             try:
                 yield connection
-            except (asyncio.CancelledError, TimeoutError):
-                # Its answer may still be on the way.
+            except (asyncio.CancelledError, TimeoutError, asyncpg.InternalClientError):
+                # Its answer may still be on the way, or came in half.
                 connection.terminate()
                 raise
             finally:
@@ -71,7 +72,7 @@ class DriverPool:
         for connection in idle:
             try:
                 await connection.close(timeout=CLOSE_SECONDS)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except DRIVER_ERRORS:
                 connection.terminate()
 
     async def _take_slot(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 from runstream_common.database import Database, driver_dsn, retry_on_conflict
 from runstream_common.errors import (
@@ -201,6 +202,18 @@ async def test_a_killed_connection_is_unavailable_once(database: Database) -> No
             await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
     assert caught.value.retryable
     assert await ids(database) == []
+
+
+async def test_an_answer_that_came_in_half_is_an_outage_and_its_connection_is_dropped(
+    database: Database,
+) -> None:
+    """A server killed while it answers leaves asyncpg with this error; taken for a bug it would park good messages."""
+    with pytest.raises(Unavailable):
+        async with database.driver() as connection:
+            raise asyncpg.InternalClientError(
+                "cannot switch to state 12; another operation (2) is in progress"
+            )
+    assert connection.is_closed()
 
 
 async def test_a_restarted_server_is_found_again(disposable_postgres: PostgresServer) -> None:

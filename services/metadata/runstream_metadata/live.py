@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 import structlog
 from runstream_common.database import driver_dsn
+from runstream_common.database_errors import DRIVER_ERRORS
 from sqlalchemy import func, select
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class LiveHub:
         while True:
             try:
                 await self._listen()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except DRIVER_ERRORS as error:
                 log.warning("live_listener_lost", error=str(error), retry_seconds=_RECONNECT_SECONDS)
             finally:
                 self.connected.clear()
@@ -171,5 +172,5 @@ class LiveHub:
 async def _close(connection: asyncpg.Connection) -> None:
     try:
         await connection.close(timeout=2.0)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+    except DRIVER_ERRORS:
         connection.terminate()

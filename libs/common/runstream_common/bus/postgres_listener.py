@@ -10,6 +10,7 @@ import structlog
 
 from runstream_common.bus.postgres_schema import CHANNEL
 from runstream_common.database import driver_dsn
+from runstream_common.database_errors import DRIVER_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,7 @@ class PostgresListener:
         while True:
             try:
                 await self._listen()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DRIVER_ERRORS as error:
                 log.warning("listen_lost", error=str(error) or type(error).__name__)
             finally:
                 self._connected = False

@@ -119,7 +119,7 @@ class PostgresPublisher:
                 if connection is None or connection.is_closed():
                     connection = await self._connect()
                 self._succeed(batch, await self._insert(connection, batch))
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:  # noqa: BLE001 - without its writer every later publish would wait for ever
                 log.warning("publish_failed", messages=len(batch), error=str(error) or type(error).__name__)
                 self._fail(batch, map_database_error(error) or _away())
                 if connection is not None:
@@ -165,11 +165,8 @@ class PostgresPublisher:
             # NUL is valid in UTF-8 and not in jsonb.
             headers.append(json.dumps(row_headers).replace("\\u0000", "\\ufffd"))
         await connection.execute(_BEGIN)
-        try:
-            rows: list[Any] = await connection.fetch(_INSERT, topics, payloads, headers)
-        except asyncpg.PostgresError:
-            await connection.execute("ROLLBACK")
-            raise
+        # After an error the connection is dropped, and with it the transaction.
+        rows: list[Any] = await connection.fetch(_INSERT, topics, payloads, headers)
         await connection.execute("COMMIT")
         return [row[0] for row in rows]
 
