@@ -30,6 +30,12 @@ EXIT_UNREACHABLE = 4
 EXIT_REFUSED = 5
 """The state does not allow it, e.g. a name is taken."""
 
+MAX_CELL_CHARS = 200
+_WHOLE_COLUMNS = frozenset(
+    {"run_id", "run", "id", "address", "status", "started", "duration", "time", "step"}
+)
+PIPE_WIDTH = 10_000
+
 STATUS_STYLES = {"RUNNING": "cyan", "FINISHED": "green", "FAILED": "red", "KILLED": "yellow"}
 
 console = Console(highlight=False)
@@ -63,17 +69,22 @@ def print_json_line(document: object) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
     """Print a table; cells are texts, numbers, None or rich texts.
 
-    When stdout is no terminal, lines are as long as they need to be, so that nothing is cut in a pipe.
+    Cells longer than MAX_CELL_CHARS are cut, `--json` has them whole. When stdout is no terminal, lines are as long as
+    they need to be, so that nothing is folded in a pipe.
     """
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, overflow="fold")
+        # What is copied or compared by eye stays on one line; the rest is folded when the terminal is narrow.
+        table.add_column(name, overflow="fold", no_wrap=name in _WHOLE_COLUMNS)
     for row in rows:
         table.add_row(*(cell(value) for value in row))
     if sys.stdout.isatty():
         console.print(table)
-    else:
-        Console(highlight=False, width=10_000).print(table)
+        return
+    wide = Console(highlight=False, width=PIPE_WIDTH, no_color=True)
+    with wide.capture() as captured:
+        wide.print(table)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def cell(value: Any) -> Text:
@@ -84,7 +95,8 @@ def cell(value: Any) -> Text:
         return Text("-", style="dim")
     if isinstance(value, float):
         return Text(f"{value:.6g}")
-    return Text(str(value))
+    text = str(value)
+    return Text(text if len(text) <= MAX_CELL_CHARS else f"{text[: MAX_CELL_CHARS - 1]}…")
 
 
 def status_text(status: str) -> Text:

@@ -41,7 +41,8 @@ def default_columns(runs: Sequence[Run]) -> list[str]:
         for key in _by_frequency([run.params for run in runs])
         if len({run.params.get(key) for run in runs}) > 1
     ]
-    columns = ["run_id", "run_name", "experiment_id", "status", "started", "duration"]
+    experiment = ["experiment_id"] if len({run.experiment_id for run in runs}) > 1 else []
+    columns = ["run_id", "run_name", *experiment, "status", "started", "duration"]
     columns += [f"metrics.{key}" for key in metrics[:MAX_METRICS]]
     return columns + [f"params.{key}" for key in params[:MAX_PARAMS]]
 
