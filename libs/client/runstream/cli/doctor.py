@@ -31,7 +31,7 @@ def doctor(*, url: Url = None, json: Json = False) -> None:
     if json:
         output.print_json({"healthy": not problems, "findings": [finding.to_dict() for finding in findings]})
     else:
-        _print(findings, problems)
+        _print(findings)
     if problems:
         raise typer.Exit(output.EXIT_PROBLEM)
 
@@ -65,14 +65,13 @@ def _examine_deployment(connection: Connection) -> Iterator[Finding]:
     yield from checks.check_subscriptions(states)
 
 
-def _print(findings: list[Finding], problems: int) -> None:
+def _print(findings: list[Finding]) -> None:
     for finding in findings:
         line = Text.assemble(_MARKS[finding.level], "  ", (finding.check, "bold"), "  ", finding.detail)
         output.console.print(line, soft_wrap=True)
         if finding.mend:
             output.console.print(Text(f"         → {finding.mend}", style="cyan"), soft_wrap=True)
     typer.echo()
-    if problems:
-        typer.echo(f"{problems} problem{'s' if problems > 1 else ''} found")
-    else:
-        typer.echo("nothing is wrong")
+    counts = {level: sum(finding.level == level for finding in findings) for level in ("problem", "warning")}
+    told = [f"{count} {level}{'s' if count > 1 else ''}" for level, count in counts.items() if count]
+    typer.echo(" and ".join(told) or "nothing is wrong")

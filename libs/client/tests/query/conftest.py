@@ -25,6 +25,8 @@ from runstream_proto.common.v1 import operations_service_pb2 as operations_pb
 from runstream_proto.common.v1 import operations_service_pb2_grpc as operations_grpc
 from runstream_proto.common.v1.position_pb2 import BusPosition, Watermark
 from runstream_proto.events.v1.run_logged_pb2 import MetricSeries
+from runstream_proto.ingest.v1 import ingest_service_pb2 as ingest_pb
+from runstream_proto.ingest.v1 import ingest_service_pb2_grpc as ingest_grpc
 from runstream_proto.metadata.v1 import experiment_service_pb2 as experiment_pb
 from runstream_proto.metadata.v1 import experiment_service_pb2_grpc as experiment_grpc
 from runstream_proto.metadata.v1 import metric_service_pb2 as metric_pb
@@ -277,6 +279,15 @@ class Operations(Answers, operations_grpc.OperationsServiceServicer):
         yield from self.store.events
 
 
+class Ingest(Answers, ingest_grpc.IngestServiceServicer):
+    def LogMetrics(self, request, context):
+        return self.guarded(context, request, lambda: self._log(request))
+
+    def _log(self, request) -> ingest_pb.LogMetricsResponse:
+        self.store.run(request.run_id)
+        return ingest_pb.LogMetricsResponse()
+
+
 class Discovery(Answers, discovery_grpc.DiscoveryServiceServicer):
     """Lists this server as every service, without a host, as a stack behind one address does."""
 
@@ -323,6 +334,7 @@ def deployment() -> Iterator[Deployment]:
     run_grpc.add_RunServiceServicer_to_server(Runs(store), server)
     metric_grpc.add_MetricServiceServicer_to_server(Metrics(store), server)
     operations_grpc.add_OperationsServiceServicer_to_server(Operations(store), server)
+    ingest_grpc.add_IngestServiceServicer_to_server(Ingest(store), server)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     checks.set("", health_pb2.HealthCheckResponse.SERVING)
     discovery.port = server.add_insecure_port("127.0.0.1:0")
