@@ -52,7 +52,8 @@ class InFlightBytes:
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self.release(size_bytes)
-            else:
+            elif entry in self._waiters:
+                # Else a release between the cancellation and this line has passed it over already.
                 self._waiters.remove(entry)
                 self._admit_waiters()
             raise

@@ -54,3 +54,16 @@ async def test_cancelled_waiter_gives_its_place_back() -> None:
     bound.release(100)
     await second
     assert bound.used_bytes == 10
+
+
+async def test_a_release_before_a_cancelled_waiter_wakes_up_passes_it_over() -> None:
+    bound = InFlightBytes(100)
+    await bound.acquire(100)
+    gone = asyncio.create_task(bound.acquire(50))
+    waiting = asyncio.create_task(bound.acquire(100))
+    await asyncio.sleep(0)
+    gone.cancel()
+    bound.release(100)
+    await asyncio.wait([gone, waiting])
+    assert gone.cancelled()
+    assert bound.used_bytes == 100
