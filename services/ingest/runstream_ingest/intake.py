@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from runstream_common.bus.messages import Position
+from runstream_common.bus.messages import CONTENT_TYPE, EVENT_ID, EVENT_TYPE, Position
+from runstream_common.bus.topics import RUN_LOGGED
 from runstream_common.clock import Clock
 from runstream_common.errors import InvalidArgument
 from runstream_contract.columns import MalformedBatch, decode
@@ -15,9 +16,6 @@ from runstream_proto.events.v1.run_logged_columns_pb2 import RunLoggedColumns
 from runstream_ingest.run_states import RunStates
 from runstream_ingest.validation import check_batch
 
-TOPIC = "run-logged"
-EVENT_TYPE = "runstream.events.v1.RunLogged"
-CONTENT_TYPE = "application/x-protobuf"
 ACCEPTED_AT_HEADER = "accepted-at-ms"
 
 
@@ -102,9 +100,9 @@ class Intake:
             ResourceExhausted: the bus has too many bytes in flight.
         """
         headers = {
-            "event-id": batch.batch_id,
-            "event-type": EVENT_TYPE,
-            "content-type": CONTENT_TYPE,
+            EVENT_ID: batch.batch_id,
+            EVENT_TYPE: RUN_LOGGED.message,
+            CONTENT_TYPE: RUN_LOGGED.content_types[0],
             ACCEPTED_AT_HEADER: str(self._clock.now_ms()),
         }
-        return self._publisher.send(TOPIC, batch.run_id, batch.data, headers)
+        return self._publisher.send(RUN_LOGGED.name, batch.run_id, batch.data, headers)
