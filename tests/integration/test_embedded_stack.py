@@ -22,10 +22,19 @@ from runstream.embedded.options import StackOptions
 from runstream.embedded.process import ServiceFailed
 from runstream.embedded.services import free_stack_port
 from runstream.embedded.state import LOG_FILE, StackState, read_state
+from runstream_common.errors import DeadlineExceeded, NotFound, Unavailable
 
 EXPERIMENT = "embedded"
 POINTS = 500
 WAIT_SECONDS = 60.0
+
+
+@pytest.fixture(autouse=True)
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keeps what the SDK spools while a service is away out of the user's own spool."""
+    monkeypatch.setenv("RUNSTREAM_SPOOL_DIR", str(tmp_path / "spool"))
+    yield
+    runstream.close()
 
 
 @pytest.fixture
@@ -50,13 +59,21 @@ def log_points(url: str, count: int = POINTS) -> str:
 
 
 def assert_points(url: str, run_id: str, count: int = POINTS) -> None:
-    """The run is whole: its end, its param, every point once."""
+    """The run is whole: its end, its param, every point once. What the SDK spooled meanwhile is on its way."""
     with Client(url) as client:
-        run = client.get_run(run_id)
-        assert (run.status, run.params["learning_rate"]) == ("FINISHED", "0.1")
+        eventually(lambda: has_ended(client, run_id), f"run {run_id} has ended")
+        assert client.get_run(run_id).params["learning_rate"] == "0.1"
         eventually(lambda: point_count(client, run_id) == count, f"{count} points of run {run_id}")
         history = client.metric_history(run_id, "loss")
         assert sorted(history.steps.tolist()) == list(range(count))
+
+
+def has_ended(client: Client, run_id: str) -> bool:
+    try:
+        return client.get_run(run_id).status == "FINISHED"
+    except (NotFound, Unavailable, DeadlineExceeded):
+        # Its making is in the spool, the service is on its way up, or it has yet to apply what the killed one held.
+        return False
 
 
 def point_count(client: Client, run_id: str) -> int:

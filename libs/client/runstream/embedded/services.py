@@ -1,13 +1,15 @@
 """The services of the embedded stack: how each is started and what it is told."""
 
 import os
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runstream.embedded.options import ADMIN_PORT_DISTANCE, StackOptions
-from runstream.embedded.ports import free_port, is_free
+from runstream.embedded.ports import is_free
 
-MAX_PORT = 65_535
+PORTS_TO_PICK_FROM = range(15_000, 32_000)
+"""Below the ports that systems give to outgoing connections (from 32768 or 49152), one of which could come between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,8 @@ def stack_ports(port: int) -> list[int]:
 def free_stack_port(host: str = "127.0.0.1") -> int:
     """A main port with which every port of a stack was free a moment ago."""
     while True:
-        port = free_port(host)
-        if max(stack_ports(port)) <= MAX_PORT and all(is_free(host, number) for number in stack_ports(port)):
+        port = random.choice(PORTS_TO_PICK_FROM)  # noqa: S311 - any will do
+        if all(is_free(host, number) for number in stack_ports(port)):
             return port
 
 
