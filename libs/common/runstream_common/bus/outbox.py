@@ -17,9 +17,11 @@ from faststream_outbox.client import OutboxClient
 from runstream_contract.ids import new_batch_id
 from sqlalchemy import text
 
+from runstream_common.bus import metrics
 from runstream_common.bus.messages import EVENT_ID
 from runstream_common.bus.policy import RetryPolicy
 from runstream_common.bus.runner import transient_error
+from runstream_common.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -48,9 +50,16 @@ KEY_HEADER = "key"
 
 _ENVELOPE_HEADERS = frozenset({KEY_HEADER, "correlation_id"})
 
+OUTBOX = "outbox"
+"""Stands for the group in the count of dead letters."""
+
+REFUSED_SUFFIX = ".refused"
+"""Rows that the bus will never take stay in the table under ``<topic>.refused``."""
+
 RELAY_BATCH = 500
-LEASE_SECONDS = 30.0
-"""Longer than a batch takes; rows of a dead relay are taken over after it."""
+LEASE_SECONDS = 0.0
+"""No lease is waited for: the advisory lock says who works, so a leased row was left by a relay that is gone or
+failed half way, and has to go out before the younger rows of its key."""
 
 POLL_SECONDS = 0.1
 LEADER_RETRY_SECONDS = 2.0
@@ -89,7 +98,8 @@ class OutboxRelay:
     FastStream's subscriber hands out one row at a time, and with more than one worker it loses the order of a
     key; a create-run storm writes thousands of rows a second. So rows are claimed in batches with
     faststream-outbox's client: keys side by side, the rows of a key one after the other. An advisory lock
-    leaves the work to one process at a time, or two could overtake each other.
+    leaves the work to one process at a time, or two could overtake each other. A row that the bus will never take
+    is set aside, so that it holds up nothing.
 
     Args:
         topics: the queues to relay.
@@ -114,9 +124,9 @@ class OutboxRelay:
         self._topics = list(topics)
         self._retry = retry or RetryPolicy(max_delay_seconds=5.0)
         self._lock_key = zlib.crc32(f"runstream-outbox-relay {self._table}".encode())
-        self._release = text(
-            f"""UPDATE {self._table} SET acquired_at = NULL, acquired_token = NULL
-            WHERE id = ANY(:ids) AND acquired_token = :token"""  # noqa: S608 - the table's own name
+        self._refuse = text(
+            f"""UPDATE {self._table} SET queue = queue || '{REFUSED_SUFFIX}', acquired_at = NULL, acquired_token = NULL
+            WHERE id = :id AND acquired_token = :token"""  # noqa: S608 - the table's own name
         )
 
     async def run(self) -> None:
@@ -169,15 +179,28 @@ class OutboxRelay:
         pairs: list[Any] = [(row.id, row.acquired_token) for row in sent]
         await self._client.delete_batch_with_lease(connection, pairs)
         await connection.commit()
-        done = {row.id for row in sent}
-        left = [row.id for row in rows if row.id not in done]
-        if left:
-            values = {"ids": left, "token": rows[0].acquired_token}
-            await connection.execute(self._release, values)
-            await connection.commit()
         for error in errors:
-            if error is not None:
+            if isinstance(error, _RefusedError):
+                await self._set_aside(connection, error)
+        for error in errors:
+            if error is not None and not isinstance(error, _RefusedError):
                 raise error
+
+    async def _set_aside(self, connection: AsyncConnection, refused: _RefusedError) -> None:
+        row, reason = refused.row, refused.reason
+        log.error(
+            "outbox_event_refused",
+            table=self._table,
+            id=row.id,
+            topic=row.queue,
+            key=_identity(row)[1],
+            payload_bytes=len(row.payload),
+            reason=reason.reason,
+            error=reason.message,
+        )
+        metrics.DEAD_LETTERED.labels(row.queue, OUTBOX, reason.reason).inc()
+        await connection.execute(self._refuse, {"id": row.id, "token": row.acquired_token})
+        await connection.commit()
 
     async def _send(self, sequence: Sequence[OutboxInnerMessage], sent: list[Any]) -> Exception | None:
         """Publish the rows of one key in order, up to the first that fails."""
@@ -186,10 +209,21 @@ class OutboxRelay:
             plain = {name: value for name, value in headers.items() if name not in _ENVELOPE_HEADERS}
             try:
                 await self._bus.publish(row.queue, headers.get(KEY_HEADER, ""), row.payload, plain)
+            except InvalidArgument as refusal:
+                return _RefusedError(row, refusal)
             except Exception as raised:  # noqa: BLE001 - told to the caller, after the rows that worked
                 return raised
             sent.append(row)
         return None
+
+
+class _RefusedError(Exception):
+    """The bus will never take this row; what is behind it may go out once it is set aside."""
+
+    def __init__(self, row: OutboxInnerMessage, reason: InvalidArgument) -> None:
+        super().__init__(str(reason))
+        self.row = row
+        self.reason = reason
 
 
 def _identity(row: OutboxInnerMessage) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +12,8 @@ from runstream_common.bus.messages import EVENT_ID
 from runstream_common.bus.outbox import Outbox, OutboxRelay
 from runstream_common.bus.policy import RetryPolicy
 from runstream_common.database import Database
-from runstream_common.errors import Unavailable
-from sqlalchemy import MetaData, func, select, text
+from runstream_common.errors import InvalidArgument, Unavailable
+from sqlalchemy import MetaData, func, select, text, update
 
 from tests.support.bus import FAST, eventually
 
@@ -30,6 +31,7 @@ class FlakyBus:
         self.published: list[tuple[str, str, bytes, dict[str, str]]] = []
         self.refused = 0
         self.refuse_keys: set[str] = set()
+        self.too_large_bytes = 1_000
 
     async def publish(
         self, topic: str, key: str, value: bytes, headers: Mapping[str, str] | None = None
@@ -38,6 +40,8 @@ class FlakyBus:
         if key in self.refuse_keys:
             self.refused += 1
             raise Unavailable("away")
+        if len(value) > self.too_large_bytes:
+            raise InvalidArgument(message="too large", reason="MESSAGE_TOO_LARGE")
         self.published.append((topic, key, value, dict(headers or {})))
 
     def of(self, key: str) -> list[bytes]:
@@ -108,6 +112,37 @@ async def test_each_key_keeps_its_order_also_while_another_cannot_be_sent(
         while await left(database):
             await asyncio.sleep(0.02)
     assert len(relaying.published) == 90, "an orderly relay repeats nothing"
+
+
+async def test_an_event_that_the_bus_will_never_take_is_set_aside_and_holds_up_nothing(
+    database: Database, relaying: FlakyBus
+) -> None:
+    outbox = Outbox(TABLE)
+    async with database.transaction() as session:
+        for value in (b"before", b"x" * 2_000, b"behind"):
+            await outbox.publish(session, "sold", "a", value)
+    await eventually(lambda: relaying.of("a") == [b"before", b"behind"])
+    async with asyncio.timeout(10):
+        while await left(database) != 1:
+            await asyncio.sleep(0.02)
+    async with database.read() as session:
+        row = (await session.execute(select(TABLE.c.queue, TABLE.c.payload))).one()
+    assert (row.queue, row.payload) == ("sold.refused", b"x" * 2_000)
+
+
+async def test_what_a_killed_relay_had_in_hand_goes_out_before_younger_events(database: Database) -> None:
+    outbox = Outbox(TABLE)
+    async with database.transaction() as session:
+        await outbox.publish(session, "sold", "a", b"1")
+        await session.execute(update(TABLE).values(acquired_at=func.now(), acquired_token=uuid.uuid4()))
+    async with database.transaction() as session:
+        await outbox.publish(session, "sold", "a", b"2")
+    bus = FlakyBus()
+    relay = asyncio.create_task(OutboxRelay(database, TABLE, bus, ["sold"], retry=FAST).run())
+    await eventually(lambda: len(bus.published) == 2)
+    relay.cancel()
+    await asyncio.gather(relay, return_exceptions=True)
+    assert bus.of("a") == [b"1", b"2"]
 
 
 async def test_another_replica_takes_over(database: Database, database_url: str) -> None:
