@@ -58,7 +58,7 @@ def parking_headers(rejected: Rejected, group: str, first_seen_ms: int) -> dict[
         _TIMESTAMP: str(message.timestamp_ms),
         _FIRST_SEEN: str(first_seen_ms),
         _PARKED_AT: str(time.time_ns() // 1_000_000),
-        _ERROR: rejected.detail.encode()[:MAX_ERROR_BYTES].decode(errors="ignore").replace("\x00", "\ufffd"),
+        _ERROR: _storable(rejected.detail),
     }
 
 
@@ -95,6 +95,12 @@ def read_dead_letter(letter_id: str, topic: str, group: str, parked: Message) ->
         parked_at_ms=_number(headers.get(_PARKED_AT), parked.timestamp_ms),
         message=original,
     )
+
+
+def _storable(text: str) -> str:
+    # An error may quote what no encoding takes (a lone surrogate) or no header (NUL); parking must not fail over it.
+    encoded = text.encode(errors="replace")[:MAX_ERROR_BYTES]
+    return encoded.decode(errors="ignore").replace("\x00", "\ufffd")
 
 
 def _number(text: str | None, default: int) -> int:

@@ -162,8 +162,9 @@ class PostgresPublisher:
             payload, row_headers = encode(item.outgoing)
             topics.append(self._prefix + item.outgoing.topic)
             payloads.append(payload)
-            # NUL is valid in UTF-8 and not in jsonb.
-            headers.append(json.dumps(row_headers).replace("\\u0000", "\\ufffd"))
+            # Python's strings may hold NUL and lone surrogates, which jsonb refuses, and with them the whole batch.
+            text = json.dumps(row_headers, ensure_ascii=False).replace("\\u0000", "\\ufffd")
+            headers.append(text.encode(errors="replace").decode())
         await connection.execute(_BEGIN)
         # After an error the connection is dropped, and with it the transaction.
         rows: list[Any] = await connection.fetch(_INSERT, topics, payloads, headers)

@@ -44,6 +44,18 @@ async def test_empty_and_incompressible_values_survive(buses: Buses) -> None:
     await got.until_values({b"", b"x", noise, b"a" * MEBIBYTE})
 
 
+async def test_text_that_the_database_refuses_does_not_fail_its_neighbours(buses: Buses) -> None:
+    if buses.is_kafka:
+        pytest.skip("only PostgreSQL writes messages of several callers in one statement")
+    got = Collector()
+    bus = await buses.start(got)
+    odd = bus.send(TOPIC.name, "k", b"odd", {"name": "\ud800 \x00 é"})
+    await asyncio.gather(odd, *(bus.send(TOPIC.name, "k", value) for value in numbered(5)))
+    await got.until_values({b"odd", *numbered(5)})
+    [message] = [message for message in got.messages if message.value == b"odd"]
+    assert message.headers["name"] == "? \ufffd é"
+
+
 async def test_one_key_keeps_its_order(buses: Buses) -> None:
     got = Collector()
     bus = await buses.start(got)

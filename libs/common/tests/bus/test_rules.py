@@ -189,6 +189,12 @@ def test_the_error_text_of_a_dead_letter_is_bounded_in_bytes_and_storable() -> N
     assert (letter.reason, letter.first_seen_ms) == ("BAD", 5)
 
 
+def test_an_error_that_quotes_half_a_character_can_be_parked() -> None:
+    """JSON may hold a lone surrogate; a message that nobody can park would be held for ever."""
+    headers = parking_headers(Rejected(message(), "BAD", "key \ud800 is unknown"), "g", first_seen_ms=5)
+    assert headers["dead-letter-error"] == "key ? is unknown"
+
+
 def test_a_foreign_dead_letter_can_still_be_read() -> None:
     letter = read_dead_letter("0:1", "t", "g", message(1, headers={"dead-letter-attempts": "many"}))
     assert (letter.reason, letter.attempts, letter.topic, letter.group) == ("UNKNOWN", 0, "t", "g")
