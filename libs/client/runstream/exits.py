@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
@@ -51,20 +52,43 @@ def on_sigterm(action: Callable[[], None]) -> None:
     """Do something on SIGTERM before whatever was to be done; only in the main thread, and not if it is ignored.
 
     Args:
-        action: called in the signal handler.
+        action: called once, in a thread of its own.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     previous = signal.getsignal(signal.SIGTERM)
     if previous in {signal.SIG_IGN, None}:  # None: a handler that Python did not set and cannot call
         return
+    signal.signal(signal.SIGTERM, _Termination(action, previous).handle)
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        action()
-        if callable(previous):
-            previous(number, frame)
+
+class _Termination:
+    """Acts in the background and then sends the signal once more, for the handler that was there before.
+
+    The main thread goes on meanwhile: stopped inside the handler it might hold a lock that the action needs.
+    A second signal from outside is not kept waiting.
+    """
+
+    def __init__(
+        self, action: Callable[[], None], previous: Callable[[int, FrameType | None], Any] | int
+    ) -> None:
+        self._action = action
+        self._previous = previous
+        self._started = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        if not self._started:
+            self._started = True
+            # Not threading.Thread: its start takes a lock that the interrupted code may hold.
+            _thread.start_new_thread(self._act, (number,))
+        elif callable(self._previous):
+            self._previous(number, frame)
         else:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    signal.signal(signal.SIGTERM, handle)
+    def _act(self, number: int) -> None:
+        try:
+            self._action()
+        finally:
+            os.kill(os.getpid(), number)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from runstream.results import Position
     from runstream.sender import FlushResult
 
+_EXIT_GRACE_SECONDS = 15.0
+
 _lock = threading.RLock()
 _session: Session | None = None
 _sigterm_is_watched = False
@@ -268,6 +270,22 @@ def close() -> None:
     ending.close()
 
 
+def _close_at_exit() -> None:
+    """`close` that cannot hang: a signal handler's exception may have left gRPC locked for ever."""
+    ending = _session
+    if ending is None:
+        return
+    closing = threading.Thread(target=close, name="runstream-close", daemon=True)
+    try:
+        closing.start()
+    except RuntimeError:  # from Python 3.12 on, no thread starts while the process ends
+        close()
+        return
+    closing.join(timeout=2 * ending.settings.exit_timeout_seconds + _EXIT_GRACE_SECONDS)
+    if closing.is_alive():
+        ending.sender.salvage()
+
+
 def _require() -> Run:
     run = active_run()
     if run is None:
@@ -317,7 +335,7 @@ def _close_child() -> None:
     multiprocessing_util.Finalize(None, close, exitpriority=0)
 
 
-atexit.register(close)
+atexit.register(_close_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
     multiprocessing_util.register_after_fork(_close_child, lambda register: register())

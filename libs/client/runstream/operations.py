@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -31,6 +31,20 @@ if TYPE_CHECKING:
 
 LOG_METRICS = "/runstream.ingest.v1.IngestService/LogMetrics"
 STREAM_METRICS = "/runstream.ingest.v1.IngestService/StreamMetrics"
+
+
+class PendingCall(Protocol):
+    """The part of grpc.Future that is needed."""
+
+    def result(self) -> LogMetricsResponse:
+        """Wait for the answer; raises grpc.RpcError, or grpc.FutureCancelledError."""
+        ...
+
+    def cancel(self) -> bool:
+        """Give up."""
+        ...
+
+
 _LENGTH = struct.Struct("<I")
 
 
@@ -94,9 +108,7 @@ def create_run(connection: Connection, record: Record, timeout_seconds: float) -
         raise from_rpc_error(error) from error
 
 
-def send_metrics(
-    connection: Connection, data: bytes, timeout_seconds: float
-) -> grpc.Future[LogMetricsResponse]:
+def send_metrics(connection: Connection, data: bytes, timeout_seconds: float) -> PendingCall:
     """Start to send a batch without waiting for the answer.
 
     Raises:
@@ -107,7 +119,29 @@ def send_metrics(
         request_serializer=None,  # the bytes are the message
         response_deserializer=LogMetricsResponse.FromString,
     )
-    return call.future(data, timeout=timeout_seconds)
+    try:
+        return call.future(data, timeout=timeout_seconds)
+    except RuntimeError:  # from Python 3.12 on, no thread starts while the process ends
+        return _Answered(lambda: call(data, timeout=timeout_seconds))
+
+
+class _Answered:
+    """A call that has been waited for."""
+
+    def __init__(self, call: Callable[[], LogMetricsResponse]) -> None:
+        self._error: grpc.RpcError | None = None
+        try:
+            self._answer = call()
+        except grpc.RpcError as error:
+            self._error = error
+
+    def result(self) -> LogMetricsResponse:
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+    def cancel(self) -> bool:
+        return False
 
 
 def is_retryable(error: PlatformError) -> bool:

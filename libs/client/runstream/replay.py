@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from runstream_proto.ingest.v1.ingest_service_pb2 import LogMetricsResponse
-
     from runstream.connection import Connection
+    from runstream.operations import PendingCall
 
 TIMEOUT_SECONDS = 30.0
 # Batches under way at once; the bound in bytes keeps memory flat with big ones.
@@ -126,7 +125,7 @@ class Replay:
         self._on_sent = on_sent
         self._on_rejected = on_rejected
         self._is_stopped = is_stopped
-        self._window: deque[tuple[Record, int, grpc.Future[LogMetricsResponse]]] = deque()
+        self._window: deque[tuple[Record, int, PendingCall]] = deque()
         self._window_bytes = 0
         self._settled: tuple[str, int] | None = None
         self._unsaved = 0

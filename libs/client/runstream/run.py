@@ -269,13 +269,9 @@ class Run:
             reason: such as "SIGTERM".
         """
         self._killed_by = reason
-        self._queue.drain()
-        if self.owned and not self.ended:
-            # In a thread: the signal may have interrupted the main thread inside gRPC, which is not re-entrant.
-            arguments = ("KILLED", reason, KILL_TIMEOUT_SECONDS)
-            ending = threading.Thread(target=self._finish, args=arguments, daemon=True)
-            ending.start()
-            ending.join(timeout=2 * KILL_TIMEOUT_SECONDS)
+        with self._end_lock:
+            if self._ended is None:
+                self._finish("KILLED", reason, KILL_TIMEOUT_SECONDS)
 
     def end_at_exit(self, error: BaseException | None, exit_code: object = None) -> None:
         """End the run as the way the process ends tells.

@@ -165,6 +165,7 @@ class Sender:
                 self._collector = threading.Thread(target=self._collect, name="runstream-sender", daemon=True)
                 self._collector.start()
                 if not self.relayed:
+                    self._stream.start()
                     self.replayer.start()
 
     def wake(self) -> None:
@@ -249,6 +250,16 @@ class Sender:
         for queue in list(self._queues.values()):
             queue.drain()
         self.replayer.close()
+
+    def salvage(self) -> None:
+        """Bring everything to disk without gRPC, which does not answer."""
+        for queue in list(self._queues.values()):
+            queue.delivery.start_spooling("the process cannot end cleanly")
+        for batch in self._stream.take_unacknowledged():
+            self._delivery(batch).take_back(batch)
+        for queue in list(self._queues.values()):
+            queue.drain()
+            queue.delivery.seal()
 
     def forget_after_fork(self, family: str, *, relayed: bool) -> None:
         """Start anew in a forked child."""

@@ -76,6 +76,13 @@ class MetricStream:
         self._call: grpc.Call | None = None
         self._thread: threading.Thread | None = None
 
+    def start(self) -> None:
+        """Start the thread."""
+        with self._state:
+            if self._thread is None and not self._stopped:
+                self._thread = threading.Thread(target=self._run, name="runstream-stream", daemon=True)
+                self._thread.start()
+
     def put(self, batch: Batch) -> bool:
         """Queue a batch; False when the bound is reached, and then nothing is queued."""
         with self._state:
@@ -83,9 +90,6 @@ class MetricStream:
                 return False
             self._unsent.append(batch)
             self._unsent_bytes += len(batch.data)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="runstream-stream", daemon=True)
-                self._thread.start()
             self._state.notify_all()
             return True
 
@@ -95,6 +99,15 @@ class MetricStream:
             taken = [batch for batch in self._unsent if batch.run_id == run_id]
             self._unsent = deque(batch for batch in self._unsent if batch.run_id != run_id)
             self._unsent_bytes -= sum(len(batch.data) for batch in taken)
+            return taken
+
+    def take_unacknowledged(self) -> list[Batch]:
+        """Take back everything, what is under way too, oldest first."""
+        with self._state:
+            taken = [*self._window.values(), *self._unsent]
+            self._window.clear()
+            self._unsent.clear()
+            self._unsent_bytes = self._window_bytes = 0
             return taken
 
     def stop(self) -> None:
@@ -117,6 +130,10 @@ class MetricStream:
                 error = problem
             except grpc.RpcError as problem:
                 error = from_rpc_error(problem)
+            except RuntimeError as problem:
+                # From Python 3.12 on, gRPC cannot start a stream's threads while the process ends.
+                log.debug("the metric stream cannot be opened: %s", problem)
+                error = Unavailable(f"the metric stream cannot be opened: {problem}")
             except Exception as problem:
                 log.exception("the metric stream failed")
                 error = Unavailable(f"the metric stream failed: {problem}")
@@ -215,10 +232,7 @@ class MetricStream:
             self._generation += 1  # ends the request iterator
             if self._call is not None:
                 self._call.cancel()  # type: ignore[no-untyped-call]
-            lost = [*self._window.values(), *self._unsent]
-            self._window.clear()
-            self._unsent.clear()
-            self._unsent_bytes = self._window_bytes = 0
+            lost = self.take_unacknowledged()
             self._hold_until, self._call = 0.0, None
             self._backoff.reset()
             self._state.notify_all()

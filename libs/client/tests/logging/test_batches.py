@@ -1,7 +1,7 @@
 """Cutting and packing of batches."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from runstream.batches import encode_batches
 from runstream_contract.columns import Series, decode, series_of
@@ -14,6 +14,7 @@ def series_of_length(key: str, size: int) -> Series:
     return Series(key, np.arange(size), np.arange(size) + 10, np.arange(size) / 2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 50), max_size=8), st.integers(1, 20))
 def test_batches_hold_every_point_in_order_and_keep_the_bound(sizes, target):
     given_series = [series_of_length(f"key{i}", size) for i, size in enumerate(sizes)]
@@ -28,6 +29,7 @@ def test_batches_hold_every_point_in_order_and_keep_the_bound(sizes, target):
     assert len({view.batch_id for view in views}) == len(views)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**64 - 1))
 def test_the_sequence_is_appended_without_encoding_again(sequence):
     (batch,) = encode_batches(RUN_ID, [series_of_length("loss", 3)])

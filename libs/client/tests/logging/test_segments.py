@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from runstream.segments import Record, RecordKind, read_records
 
@@ -17,6 +17,7 @@ def write(path: Path, data: bytes) -> Path:
     return path
 
 
+@settings(deadline=None)
 @given(records=RECORDS, data=st.data())
 def test_a_crash_at_any_byte_leaves_a_prefix(tmp_path_factory, records, data):
     path = tmp_path_factory.mktemp("segment") / "00000001.seg"
@@ -30,6 +31,7 @@ def test_a_crash_at_any_byte_leaves_a_prefix(tmp_path_factory, records, data):
     assert found == records[:complete]
 
 
+@settings(deadline=None)
 @given(records=RECORDS.filter(bool), data=st.data())
 def test_a_flipped_bit_ends_the_reading_before_the_damage(tmp_path_factory, records, data):
     path = tmp_path_factory.mktemp("segment") / "00000001.seg"
@@ -45,6 +47,7 @@ def test_a_flipped_bit_ends_the_reading_before_the_damage(tmp_path_factory, reco
     assert found == records[:damaged]
 
 
+@settings(deadline=None)
 @given(records=RECORDS.filter(bool), data=st.data())
 def test_reading_goes_on_from_any_offset_that_was_returned(tmp_path_factory, records, data):
     path = tmp_path_factory.mktemp("segment") / "00000001.seg"
@@ -54,6 +57,7 @@ def test_reading_goes_on_from_any_offset_that_was_returned(tmp_path_factory, rec
     assert [record for record, _ in read_records(path, offset)] == records[index + 1 :]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_garbage_is_no_record(tmp_path_factory, garbage):
     path = tmp_path_factory.mktemp("segment") / "00000001.seg"

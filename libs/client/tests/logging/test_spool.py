@@ -87,7 +87,7 @@ def test_a_replay_that_is_cut_off_goes_on_where_it_was(tmp_path, server):
         assert Replay(connection, claim).run().error is None
     assert server.calls.count("create") == 1
     assert server.only_run().values("loss") == [0, 1, 2, 3, 4, 5]
-    assert set(server.batch_ids.values()) == {1}
+    assert set(server.only_run().points.values()) == {1}
 
 
 def test_a_refused_record_is_kept_with_the_reason_and_holds_nothing_up(tmp_path, server):
