@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from digits_training import SETTINGS, Trained, train
+from digits_training import SETTINGS, Setting, Trained, train
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -55,16 +55,19 @@ def main() -> int:
     parser.add_argument(
         "--workers", type=int, default=max(2, min(4, os.cpu_count() or 2)), help="training processes"
     )
+    parser.add_argument(
+        "--models", type=int, default=len(SETTINGS), help="train only the first so many settings"
+    )
     arguments = parser.parse_args()
     began = time.monotonic()
     with embedded_stack(keep=arguments.keep) as (url, data_dir), Client(url) as client:
         client.create_experiment(EXPERIMENT)
-        trained = train_all(client, url, arguments.workers)
+        trained = train_all(client, SETTINGS[: arguments.models], arguments.workers)
         leaders = client.run_table(EXPERIMENT, order_by=["metrics.validation_accuracy DESC"])
         show_leaderboard(leaders)
         plot_losses(client, leaders[:3])
         complete = prove_every_point(client, trained)
-        show_commands(url, data_dir, [run.run_id for run in leaders], keep=arguments.keep)
+        show_commands(url, data_dir, [run.run_id for run in leaders[:2]], keep=arguments.keep)
     console.print(f"Done in {time.monotonic() - began:.0f} s.")
     return 0 if complete else 1
 
@@ -78,6 +81,9 @@ def embedded_stack(*, keep: bool) -> Iterator[tuple[str, Path]]:
     with console.status("Starting PostgreSQL and the services …"):
         url = stack.start_detached(options)
     console.print(f"The stack is ready at [bold]{url}[/] after {time.monotonic() - began:.1f} s.")
+    # The training processes inherit these; their code needs no address.
+    os.environ["RUNSTREAM_URL"] = url
+    os.environ["RUNSTREAM_SPOOL_DIR"] = str(data_dir / "spool")
     try:
         yield url, data_dir
     finally:
@@ -86,16 +92,15 @@ def embedded_stack(*, keep: bool) -> Iterator[tuple[str, Path]]:
             shutil.rmtree(data_dir)
 
 
-def train_all(client: Client, url: str, workers: int) -> list[Trained]:
+def train_all(client: Client, settings: list[Setting], workers: int) -> list[Trained]:
     """Train every setting, a few at a time in processes of their own, and show how they do meanwhile."""
-    console.print(f"Training {len(SETTINGS)} models on scikit-learn's digits, {workers} at a time:")
-    os.environ["RUNSTREAM_URL"] = url  # the training processes inherit it; their code needs no address
+    console.print(f"Training {len(settings)} models on scikit-learn's digits, {workers} at a time:")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores already
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # "spawn" starts clean interpreters, as separate training jobs would be.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = [pool.submit(train, setting, EXPERIMENT) for setting in SETTINGS]
+        futures = [pool.submit(train, setting, EXPERIMENT) for setting in settings]
         follow(client, futures)
         return [future.result() for future in futures]
 
@@ -250,8 +255,8 @@ def show_commands(url: str, data_dir: Path, best: list[str], *, keep: bool) -> N
     lines = [
         f"runstream runs list -e {EXPERIMENT} -o 'metrics.validation_accuracy DESC'",
         f"runstream runs show {best[0]}",
-        f"runstream runs compare {best[0]} {best[1]}",
-        f"runstream metrics plot {best[0]} {best[1]} -k train_loss -k validation_loss",
+        f"runstream runs compare {' '.join(best)}",
+        f"runstream metrics plot {' '.join(best)} -k train_loss -k validation_loss",
         "runstream status",
     ]
     if keep:
