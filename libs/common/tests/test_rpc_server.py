@@ -72,6 +72,32 @@ async def test_a_refusal_arrives_with_its_details_and_is_logged_at_info() -> Non
     )
 
 
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_request_that_is_not_of_its_type_is_refused_and_counted(streams: bool) -> None:
+    async def answer(request: Any, context: Any) -> bytes:
+        raise AssertionError("nobody can handle this")
+
+    async def follow(request: Any, context: Any) -> AsyncIterator[bytes]:
+        raise AssertionError("nobody can handle this")
+        yield b""
+
+    read = discovery_service_pb2.ListServicesResponse.FromString
+    handler = (
+        grpc.unary_stream_rpc_method_handler(follow, request_deserializer=read)
+        if streams
+        else grpc.unary_unary_rpc_method_handler(answer, request_deserializer=read)
+    )
+    async with serving({"Call": handler}) as running:
+        with pytest.raises(grpc.RpcError) as caught:
+            if streams:
+                await running.channel.unary_stream(f"/{SERVICE}/Call")(b"\xff").read()
+            else:
+                await running.unary("Call", b"\xff")
+        error = from_rpc_error(caught.value)
+        assert (type(error), error.reason) == (InvalidArgument, "MALFORMED_PROTOBUF")
+        await running.counted("Call", "INVALID_ARGUMENT")
+
+
 async def test_an_unknown_error_shows_an_id_and_no_text() -> None:
     async def fail(request: bytes, context: Any) -> bytes:
         raise KeyError("password hunter2")

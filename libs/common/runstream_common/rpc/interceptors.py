@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from runstream_common.errors import DeadlineExceeded, Internal, PlatformError
+from runstream_common.errors import DeadlineExceeded, Internal, InvalidArgument, PlatformError
 from runstream_common.metrics import rpc_metrics
 from runstream_common.rpc.status import status_code, to_status
 from runstream_common.rpc.streams import OpenStreams
@@ -55,6 +56,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
     - ``PlatformError`` becomes its status with details; anything else becomes INTERNAL with an error id,
       and its text stays in the log.
+    - A request that is not of its type is INVALID_ARGUMENT.
     - A unary call whose client set no deadline gets ``default_deadline_seconds``; streams have none.
 
     Args:
@@ -102,13 +104,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             wrapped = self._taking_stream(behaviour, call)
         else:
             wrapped = self._unary(behaviour, call)
-        return _constructor(handler)(wrapped, handler.request_deserializer, handler.response_serializer)
+        read = handler.request_deserializer
+        if read is not None and not handler.request_streaming:
+            read = _forgiving(read)
+        return _constructor(handler)(wrapped, read, handler.response_serializer)
 
     def _unary(self, behaviour: Any, call: _Call) -> Any:
         seconds = self._deadline_seconds
 
         async def answer(request: Any, context: Context) -> Any:
             async with call.surround(context):
+                _require_readable(request)
                 if context.time_remaining() is not None:
                     return await behaviour(request, context)
                 async with _default_deadline(seconds):
@@ -133,6 +139,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
         async def write(request: Any, context: Context) -> None:
             async with call.surround(context):
+                _require_readable(request)
                 with streams.track(request_streaming=request_streaming):
                     if not is_generator:
                         await behaviour(request, context)
@@ -142,6 +149,27 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
                             await context.write(message)
 
         return write
+
+
+_UNREADABLE = object()
+"""Stands for a request that is not of its type. grpc itself would answer UNKNOWN, unlogged and uncounted."""
+
+
+def _forgiving(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def read_or_mark(data: bytes) -> Any:
+        try:
+            return read(data)
+        except DecodeError:
+            return _UNREADABLE
+
+    return read_or_mark
+
+
+def _require_readable(request: Any) -> None:
+    if request is _UNREADABLE:
+        raise InvalidArgument.of(
+            "request", "is not a message of this method's request type", reason="MALFORMED_PROTOBUF"
+        )
 
 
 class _Call:
