@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -35,6 +36,26 @@ APPLIED_TIME = Gauge(
     "Publish time of the newest handled message, seconds since the Unix epoch.",
     ["topic", "partition"],
 )
+EXPERIMENT_TIME = Gauge(
+    "runstream_watermark_experiment_time_seconds",
+    "Accept time that the experiment is written up to by this process, seconds since the Unix epoch.",
+    ["experiment_id"],
+)
+MAX_EXPERIMENTS = 1000
+"""Experiments that the gauge keeps: those written last, so that its series stay bounded."""
+
+_experiments: OrderedDict[int, None] = OrderedDict()
+
+
+def mark_experiments(written_up_to_ms: Mapping[int, int]) -> None:
+    """Move the experiments' watermarks after a committed transaction."""
+    for experiment_id, time_ms in written_up_to_ms.items():
+        EXPERIMENT_TIME.labels(experiment_id).set(time_ms / 1000)
+        _experiments[experiment_id] = None
+        _experiments.move_to_end(experiment_id)
+    while len(_experiments) > MAX_EXPERIMENTS:
+        oldest, _ = _experiments.popitem(last=False)
+        EXPERIMENT_TIME.remove(oldest)
 
 
 def count_flush(batch_count: int, writes: Mapping[SeriesKey, SeriesWrite]) -> None:

@@ -84,14 +84,16 @@ class MetricIntake:
                     writes = await _encode(batches)
             if writes:
                 await _store_series(connection, writes, runs)
+            written_up_to = _written_up_to(batches, runs)
             await metric_writer.advance(
                 connection,
                 marks,
-                _written_up_to(batches, runs),
+                written_up_to,
                 live.CHANNEL,
                 live.payload_for({batch.run_id for batch in batches}),
             )
         instruments.count_flush(len(batches), writes)
+        instruments.mark_experiments(written_up_to)
 
 
 async def _encode(batches: list[Batch]) -> dict[SeriesKey, SeriesWrite]:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CONSUMED_TOPICS: Final = frozenset({"run-logged"})
 CONSUMER_GROUP: Final = "metadata"
 
+REPORTED_EXPERIMENTS: Final = 100
+"""Experiments whose watermark a status tells; any other one comes with a read's answer."""
+
 _RECHECK_SECONDS: Final = 1.0
 """How long a wait relies on being woken; then it looks by itself, should a notification have been lost."""
 
@@ -85,6 +88,12 @@ class Watermarks:
         """Accept time of the newest points written, milliseconds since the Unix epoch; 0 when there are none."""
         async with self._database.driver() as connection:
             return await progress_queries.written_up_to_ms(connection, experiment_id)
+
+    async def recent_scopes(self) -> dict[str, int]:
+        """The experiments that were written last, newest first: accept time they are written up to, ms since the epoch."""
+        async with self._database.driver() as connection:
+            found = await progress_queries.recent_experiments(connection, REPORTED_EXPERIMENTS)
+        return {f"experiment/{experiment_id}": time_ms for experiment_id, time_ms in found}
 
     async def marks(self) -> list[Mark]:
         """How far each partition has been handled."""

@@ -77,7 +77,12 @@ async def build(runtime: Runtime[MetadataSettings]) -> Service:
         runtime.settings,
         [
             *_services(parts),
-            operations_registration(parts.bus, runtime.health, service=runtime.name),
+            operations_registration(
+                parts.bus,
+                runtime.health,
+                service=runtime.name,
+                scope_watermarks=parts.watermarks.recent_scopes,
+            ),
             discovery_registration(runtime.settings),
         ],
     )

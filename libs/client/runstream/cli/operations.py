@@ -169,6 +169,10 @@ def state_shape(state: ServiceState) -> dict[str, Any]:
         "start_time": time_text(time_of(status.start_time_ms)) if status else None,
         "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in status.checks] if status else [],
         "subscriptions": [subscription_shape(item) for item in status.subscriptions] if status else [],
+        "scope_watermarks": [
+            {"scope": mark.scope, "written_up_to": time_text(time_of(mark.written_up_to_ms))}
+            for mark in (status.scope_watermarks if status else ())
+        ],
     }
 
 

@@ -10,6 +10,10 @@ from runstream.cli import output
 from runstream.cli.operations import STATUS_TIMEOUT_SECONDS, Operations, ServiceState, state_name, state_shape
 from runstream.cli.options import Json, Url
 from runstream.connection import Connection
+from runstream.frames import time_of
+
+SHOWN_SCOPES = 5
+"""Experiments shown with their watermark; `--json` has all that the service tells."""
 
 
 def status(*, url: Url = None, json: Json = False) -> None:
@@ -60,6 +64,16 @@ def _print(target: str, topology: str, states: list[ServiceState]) -> None:
         output.console.print()
         columns = ["service", "topic", "group", "state", "lag", "written up to", "dead letters"]
         output.print_table(columns, rows)
+    scopes = [mark for state in states if state.status for mark in state.status.scope_watermarks]
+    if scopes:
+        output.console.print()
+        output.print_table(
+            ["written last", "up to"],
+            [
+                [mark.scope, output.time_cell(time_of(mark.written_up_to_ms))]
+                for mark in scopes[:SHOWN_SCOPES]
+            ],
+        )
 
 
 def _uptime(status: pb.GetStatusResponse | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from runstream_proto.common.v1 import operations_service_pb2 as pb
 from runstream_proto.common.v1 import operations_service_pb2_grpc
@@ -17,7 +17,7 @@ from runstream_common.errors import InvalidArgument, PlatformError
 from runstream_common.rpc.server import Registration
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     import grpc
 
@@ -34,6 +34,8 @@ DEFAULT_REPLAY = 1000
 MAX_REPLAY = 10_000
 JSON = "application/json"
 
+ScopeWatermarks: TypeAlias = "Callable[[], Awaitable[Mapping[str, int]]]"
+
 _STATES = {
     "starting": pb.SUBSCRIPTION_STATE_UNSPECIFIED,
     "running": pb.SUBSCRIPTION_STATE_RUNNING,
@@ -47,10 +49,15 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
 
     Args:
         service: name of the service, such as ``metadata``.
+        scope_watermarks: asked for the scopes that were written last, such as ``experiment/3``, with the time up to
+            which they are written (ms since the epoch), newest first; None for a service without any.
     """
 
-    def __init__(self, bus: Bus, health: Health, *, service: str) -> None:
+    def __init__(
+        self, bus: Bus, health: Health, *, service: str, scope_watermarks: ScopeWatermarks | None = None
+    ) -> None:
         self._bus = bus
+        self._scope_watermarks = scope_watermarks
         self._health = health
         self._service = service
         self._version = _version_of(f"runstream-{service}")
@@ -73,6 +80,7 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
                 for name, result in sorted(readiness.checks.items())
             ],
             subscriptions=[await self._subscription(status) for status in self._bus.subscriptions()],
+            scope_watermarks=await self._scopes(),
         )
 
     async def ListDeadLetters(  # noqa: N802
@@ -140,6 +148,18 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
             dead_letter_count=await self._parked(status),
         )
 
+    async def _scopes(self) -> list[pb.ScopeWatermark]:
+        if self._scope_watermarks is None:
+            return []
+        try:
+            written = await self._scope_watermarks()
+        except PlatformError:
+            # As for dead letters: the checks tell that the database is away.
+            return []
+        return [
+            pb.ScopeWatermark(scope=scope, written_up_to_ms=time_ms) for scope, time_ms in written.items()
+        ]
+
     async def _parked(self, status: SubscriptionStatus) -> int:
         try:
             return await self._bus.count_dead_letters(status.topic, status.group)
@@ -152,12 +172,14 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
         return sorted(mine.union(find_topic(topic).groups))
 
 
-def operations_registration(bus: Bus, health: Health, *, service: str) -> Registration:
-    """Operations, ready to be given to ``build_server``."""
+def operations_registration(
+    bus: Bus, health: Health, *, service: str, scope_watermarks: ScopeWatermarks | None = None
+) -> Registration:
+    """Operations, ready to be given to ``build_server``; arguments as for ``OperationsServicer``."""
     return Registration(
         name=SERVICE_NAME,
         add=operations_service_pb2_grpc.add_OperationsServiceServicer_to_server,
-        servicer=OperationsServicer(bus, health, service=service),
+        servicer=OperationsServicer(bus, health, service=service, scope_watermarks=scope_watermarks),
     )
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from runstream_proto.common.v1 import position_pb2 as runstream_dot_common_dot_v1_dot_position__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,runstream/common/v1/operations_service.proto\x12\x13runstream.common.v1\x1a\"runstream/common/v1/position.proto\"\x12\n\x10GetStatusRequest\"7\n\x0b\x43heckResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\xde\x01\n\x12SubscriptionStatus\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32&.runstream.common.v1.SubscriptionState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x14\n\x0clag_messages\x18\x05 \x01(\x03\x12\x32\n\nwatermarks\x18\x06 \x03(\x0b\x32\x1e.runstream.common.v1.Watermark\x12\x19\n\x11\x64\x65\x61\x64_letter_count\x18\x07 \x01(\x03\"\xe8\x01\n\x11GetStatusResponse\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08topology\x18\x03 \x01(\t\x12\x15\n\rstart_time_ms\x18\x04 \x01(\x03\x12\x30\n\x06\x63hecks\x18\x05 \x03(\x0b\x32 .runstream.common.v1.CheckResult\x12>\n\rsubscriptions\x18\x06 \x03(\x0b\x32\'.runstream.common.v1.SubscriptionStatus\x12\x16\n\x0eserver_time_ms\x18\x07 \x01(\x03\"\xc8\x02\n\nDeadLetter\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x11\n\tpartition\x18\x04 \x01(\x05\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x0b\n\x03key\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\x12\x10\n\x08\x61ttempts\x18\t \x01(\x05\x12\x16\n\x0eparked_time_ms\x18\n \x01(\x03\x12=\n\x07headers\x18\x0b \x03(\x0b\x32,.runstream.common.v1.DeadLetter.HeadersEntry\x12\x18\n\x10value_size_bytes\x18\x0c \x01(\x03\x12\r\n\x05value\x18\r \x01(\x0c\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\x16ListDeadLettersRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"i\n\x17ListDeadLettersResponse\x12\x35\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1f.runstream.common.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x14GetDeadLetterRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\"M\n\x15GetDeadLetterResponse\x12\x34\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x1f.runstream.common.v1.DeadLetter\"T\n\x18ReplayDeadLettersRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\"3\n\x19ReplayDeadLettersResponse\x12\x16\n\x0ereplayed_count\x18\x01 \x01(\x05\":\n\x11TailEventsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x16\n\x0e\x66rom_beginning\x18\x02 \x01(\x08\"\xff\x01\n\x12TailEventsResponse\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .runstream.common.v1.BusPosition\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x45\n\x07headers\x18\x03 \x03(\x0b\x32\x34.runstream.common.v1.TailEventsResponse.HeadersEntry\x12\x14\n\x0ctimestamp_ms\x18\x04 \x01(\x03\x12\r\n\x05value\x18\x05 \x01(\x0c\x12\x0c\n\x04json\x18\x06 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x98\x01\n\x11SubscriptionState\x12\"\n\x1eSUBSCRIPTION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSUBSCRIPTION_STATE_RUNNING\x10\x01\x12\x1f\n\x1bSUBSCRIPTION_STATE_RETRYING\x10\x02\x12\x1e\n\x1aSUBSCRIPTION_STATE_STOPPED\x10\x03\x32\x9a\x04\n\x11OperationsService\x12Z\n\tGetStatus\x12%.runstream.common.v1.GetStatusRequest\x1a&.runstream.common.v1.GetStatusResponse\x12l\n\x0fListDeadLetters\x12+.runstream.common.v1.ListDeadLettersRequest\x1a,.runstream.common.v1.ListDeadLettersResponse\x12\x66\n\rGetDeadLetter\x12).runstream.common.v1.GetDeadLetterRequest\x1a*.runstream.common.v1.GetDeadLetterResponse\x12r\n\x11ReplayDeadLetters\x12-.runstream.common.v1.ReplayDeadLettersRequest\x1a..runstream.common.v1.ReplayDeadLettersResponse\x12_\n\nTailEvents\x12&.runstream.common.v1.TailEventsRequest\x1a\'.runstream.common.v1.TailEventsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,runstream/common/v1/operations_service.proto\x12\x13runstream.common.v1\x1a\"runstream/common/v1/position.proto\"\x12\n\x10GetStatusRequest\"7\n\x0b\x43heckResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\xde\x01\n\x12SubscriptionStatus\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32&.runstream.common.v1.SubscriptionState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x14\n\x0clag_messages\x18\x05 \x01(\x03\x12\x32\n\nwatermarks\x18\x06 \x03(\x0b\x32\x1e.runstream.common.v1.Watermark\x12\x19\n\x11\x64\x65\x61\x64_letter_count\x18\x07 \x01(\x03\"9\n\x0eScopeWatermark\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x18\n\x10written_up_to_ms\x18\x02 \x01(\x03\"\xa7\x02\n\x11GetStatusResponse\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08topology\x18\x03 \x01(\t\x12\x15\n\rstart_time_ms\x18\x04 \x01(\x03\x12\x30\n\x06\x63hecks\x18\x05 \x03(\x0b\x32 .runstream.common.v1.CheckResult\x12>\n\rsubscriptions\x18\x06 \x03(\x0b\x32\'.runstream.common.v1.SubscriptionStatus\x12\x16\n\x0eserver_time_ms\x18\x07 \x01(\x03\x12=\n\x10scope_watermarks\x18\x08 \x03(\x0b\x32#.runstream.common.v1.ScopeWatermark\"\xc8\x02\n\nDeadLetter\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x11\n\tpartition\x18\x04 \x01(\x05\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x0b\n\x03key\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\x12\x10\n\x08\x61ttempts\x18\t \x01(\x05\x12\x16\n\x0eparked_time_ms\x18\n \x01(\x03\x12=\n\x07headers\x18\x0b \x03(\x0b\x32,.runstream.common.v1.DeadLetter.HeadersEntry\x12\x18\n\x10value_size_bytes\x18\x0c \x01(\x03\x12\r\n\x05value\x18\r \x01(\x0c\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\x16ListDeadLettersRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"i\n\x17ListDeadLettersResponse\x12\x35\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1f.runstream.common.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x14GetDeadLetterRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\"M\n\x15GetDeadLetterResponse\x12\x34\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x1f.runstream.common.v1.DeadLetter\"T\n\x18ReplayDeadLettersRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\"3\n\x19ReplayDeadLettersResponse\x12\x16\n\x0ereplayed_count\x18\x01 \x01(\x05\":\n\x11TailEventsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x16\n\x0e\x66rom_beginning\x18\x02 \x01(\x08\"\xff\x01\n\x12TailEventsResponse\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .runstream.common.v1.BusPosition\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x45\n\x07headers\x18\x03 \x03(\x0b\x32\x34.runstream.common.v1.TailEventsResponse.HeadersEntry\x12\x14\n\x0ctimestamp_ms\x18\x04 \x01(\x03\x12\r\n\x05value\x18\x05 \x01(\x0c\x12\x0c\n\x04json\x18\x06 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x98\x01\n\x11SubscriptionState\x12\"\n\x1eSUBSCRIPTION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSUBSCRIPTION_STATE_RUNNING\x10\x01\x12\x1f\n\x1bSUBSCRIPTION_STATE_RETRYING\x10\x02\x12\x1e\n\x1aSUBSCRIPTION_STATE_STOPPED\x10\x03\x32\x9a\x04\n\x11OperationsService\x12Z\n\tGetStatus\x12%.runstream.common.v1.GetStatusRequest\x1a&.runstream.common.v1.GetStatusResponse\x12l\n\x0fListDeadLetters\x12+.runstream.common.v1.ListDeadLettersRequest\x1a,.runstream.common.v1.ListDeadLettersResponse\x12\x66\n\rGetDeadLetter\x12).runstream.common.v1.GetDeadLetterRequest\x1a*.runstream.common.v1.GetDeadLetterResponse\x12r\n\x11ReplayDeadLetters\x12-.runstream.common.v1.ReplayDeadLettersRequest\x1a..runstream.common.v1.ReplayDeadLettersResponse\x12_\n\nTailEvents\x12&.runstream.common.v1.TailEventsRequest\x1a\'.runstream.common.v1.TailEventsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,38 +36,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEADLETTER_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_TAILEVENTSRESPONSE_HEADERSENTRY']._loaded_options = None
   _globals['_TAILEVENTSRESPONSE_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_SUBSCRIPTIONSTATE']._serialized_start=1778
-  _globals['_SUBSCRIPTIONSTATE']._serialized_end=1930
+  _globals['_SUBSCRIPTIONSTATE']._serialized_start=1900
+  _globals['_SUBSCRIPTIONSTATE']._serialized_end=2052
   _globals['_GETSTATUSREQUEST']._serialized_start=105
   _globals['_GETSTATUSREQUEST']._serialized_end=123
   _globals['_CHECKRESULT']._serialized_start=125
   _globals['_CHECKRESULT']._serialized_end=180
   _globals['_SUBSCRIPTIONSTATUS']._serialized_start=183
   _globals['_SUBSCRIPTIONSTATUS']._serialized_end=405
-  _globals['_GETSTATUSRESPONSE']._serialized_start=408
-  _globals['_GETSTATUSRESPONSE']._serialized_end=640
-  _globals['_DEADLETTER']._serialized_start=643
-  _globals['_DEADLETTER']._serialized_end=971
-  _globals['_DEADLETTER_HEADERSENTRY']._serialized_start=925
-  _globals['_DEADLETTER_HEADERSENTRY']._serialized_end=971
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=973
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1066
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1068
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1173
-  _globals['_GETDEADLETTERREQUEST']._serialized_start=1175
-  _globals['_GETDEADLETTERREQUEST']._serialized_end=1239
-  _globals['_GETDEADLETTERRESPONSE']._serialized_start=1241
-  _globals['_GETDEADLETTERRESPONSE']._serialized_end=1318
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=1320
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=1404
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=1406
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1457
-  _globals['_TAILEVENTSREQUEST']._serialized_start=1459
-  _globals['_TAILEVENTSREQUEST']._serialized_end=1517
-  _globals['_TAILEVENTSRESPONSE']._serialized_start=1520
-  _globals['_TAILEVENTSRESPONSE']._serialized_end=1775
-  _globals['_TAILEVENTSRESPONSE_HEADERSENTRY']._serialized_start=925
-  _globals['_TAILEVENTSRESPONSE_HEADERSENTRY']._serialized_end=971
-  _globals['_OPERATIONSSERVICE']._serialized_start=1933
-  _globals['_OPERATIONSSERVICE']._serialized_end=2471
+  _globals['_SCOPEWATERMARK']._serialized_start=407
+  _globals['_SCOPEWATERMARK']._serialized_end=464
+  _globals['_GETSTATUSRESPONSE']._serialized_start=467
+  _globals['_GETSTATUSRESPONSE']._serialized_end=762
+  _globals['_DEADLETTER']._serialized_start=765
+  _globals['_DEADLETTER']._serialized_end=1093
+  _globals['_DEADLETTER_HEADERSENTRY']._serialized_start=1047
+  _globals['_DEADLETTER_HEADERSENTRY']._serialized_end=1093
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1095
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1188
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1190
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1295
+  _globals['_GETDEADLETTERREQUEST']._serialized_start=1297
+  _globals['_GETDEADLETTERREQUEST']._serialized_end=1361
+  _globals['_GETDEADLETTERRESPONSE']._serialized_start=1363
+  _globals['_GETDEADLETTERRESPONSE']._serialized_end=1440
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=1442
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=1526
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=1528
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1579
+  _globals['_TAILEVENTSREQUEST']._serialized_start=1581
+  _globals['_TAILEVENTSREQUEST']._serialized_end=1639
+  _globals['_TAILEVENTSRESPONSE']._serialized_start=1642
+  _globals['_TAILEVENTSRESPONSE']._serialized_end=1897
+  _globals['_TAILEVENTSRESPONSE_HEADERSENTRY']._serialized_start=1047
+  _globals['_TAILEVENTSRESPONSE_HEADERSENTRY']._serialized_end=1093
+  _globals['_OPERATIONSSERVICE']._serialized_start=2055
+  _globals['_OPERATIONSSERVICE']._serialized_end=2593
 # @@protoc_insertion_point(module_scope)

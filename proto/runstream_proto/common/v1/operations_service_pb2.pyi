@@ -144,6 +144,32 @@ class SubscriptionStatus(_message.Message):
 Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
 
 @_typing.final
+class ScopeWatermark(_message.Message):
+    """How far one scope within a service's data is written, e.g. one experiment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    WRITTEN_UP_TO_MS_FIELD_NUMBER: _builtins.int
+    scope: _builtins.str
+    """Kind and id, e.g. "experiment/3"."""
+    written_up_to_ms: _builtins.int
+    """Everything of the scope that was accepted up to this time is queryable, milliseconds since the Unix epoch (UTC)."""
+    def __init__(
+        self,
+        *,
+        scope: _builtins.str = ...,
+        written_up_to_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope", "written_up_to_ms", b"written_up_to_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScopeWatermark: _TypeAlias = ScopeWatermark  # noqa: Y015
+
+@_typing.final
 class GetStatusResponse(_message.Message):
     """State of the service that answers."""
 
@@ -156,6 +182,7 @@ class GetStatusResponse(_message.Message):
     CHECKS_FIELD_NUMBER: _builtins.int
     SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
     SERVER_TIME_MS_FIELD_NUMBER: _builtins.int
+    SCOPE_WATERMARKS_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """Service name, e.g. "metadata"."""
     version: _builtins.str
@@ -174,6 +201,10 @@ class GetStatusResponse(_message.Message):
     def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscriptionStatus]:
         """Subscriptions of this service."""
 
+    @_builtins.property
+    def scope_watermarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScopeWatermark]:
+        """The scopes that were written last, newest first, at most 100."""
+
     def __init__(
         self,
         *,
@@ -184,10 +215,11 @@ class GetStatusResponse(_message.Message):
         checks: _abc.Iterable[Global___CheckResult] | None = ...,
         subscriptions: _abc.Iterable[Global___SubscriptionStatus] | None = ...,
         server_time_ms: _builtins.int = ...,
+        scope_watermarks: _abc.Iterable[Global___ScopeWatermark] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "server_time_ms", b"server_time_ms", "service", b"service", "start_time_ms", b"start_time_ms", "subscriptions", b"subscriptions", "topology", b"topology", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "scope_watermarks", b"scope_watermarks", "server_time_ms", b"server_time_ms", "service", b"service", "start_time_ms", b"start_time_ms", "subscriptions", b"subscriptions", "topology", b"topology", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,6 +17,10 @@ _WRITTEN_UP_TO: Final = """
     SELECT coalesce(max(written_up_to_ms), 0) FROM metadata.experiment_watermark WHERE experiment_id = $1
 """
 
+_RECENT_EXPERIMENTS: Final = """
+    SELECT experiment_id, written_up_to_ms FROM metadata.experiment_watermark ORDER BY written_up_to_ms DESC LIMIT $1
+"""
+
 # Locked rows are another replica's; the next round finds what is left.
 _FORGET_BATCHES: Final = """
     WITH old AS (
@@ -37,6 +41,11 @@ async def written_up_to_ms(connection: asyncpg.Connection, experiment_id: int) -
     """Accept time of the experiment's newest points written; 0 when there are none."""
     time_ms: int = await connection.fetchval(_WRITTEN_UP_TO, experiment_id)
     return time_ms
+
+
+async def recent_experiments(connection: asyncpg.Connection, limit: int) -> list[tuple[int, int]]:
+    """Experiment id and the accept time it is written up to (ms), of those written last."""
+    return [tuple(row) for row in await connection.fetch(_RECENT_EXPERIMENTS, limit)]
 
 
 async def forget_batches(connection: asyncpg.Connection, keep_seconds: float, limit: int) -> int:

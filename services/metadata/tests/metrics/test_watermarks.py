@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client import REGISTRY
 from runstream_common.bus.messages import Position
 from runstream_common.clock import SystemClock
 from runstream_common.errors import InvalidArgument
 from runstream_contract.ids import new_run_id
+from runstream_metadata import instruments
 from runstream_metadata.consumers.run_logged import RunLoggedConsumer
 from runstream_metadata.live import LiveHub
 from runstream_metadata.metric_intake import MetricIntake
@@ -125,3 +127,20 @@ async def test_wait_asks_the_queue_where_positions_are_in_no_order(
     await consumer.handle([message(run_id, {"loss": [(0, 0, 1.0)]}, offset=100)])
     assert await watermarks.wait_until_applied([at(7)], LONG_MS)
     assert queue.asked == 3
+
+
+async def test_each_experiment_has_a_watermark_in_status_and_metrics(
+    consumer: RunLoggedConsumer, watermarks: Watermarks, run_id: str
+) -> None:
+    """B6: an operator sees per experiment how far it is written."""
+    await consumer.handle([message(run_id, {"loss": [(0, 0, 1.0)]}, offset=0, timestamp_ms=900)])
+    assert await watermarks.recent_scopes() == {"experiment/0": 900}
+    gauge = REGISTRY.get_sample_value("runstream_watermark_experiment_time_seconds", {"experiment_id": "0"})
+    assert gauge == 0.9
+
+
+def test_the_gauge_keeps_a_bounded_number_of_experiments() -> None:
+    instruments.mark_experiments(dict.fromkeys(range(1, instruments.MAX_EXPERIMENTS + 2), 1000))
+    name = "runstream_watermark_experiment_time_seconds"
+    assert REGISTRY.get_sample_value(name, {"experiment_id": "1"}) is None
+    assert REGISTRY.get_sample_value(name, {"experiment_id": "2"}) == 1.0
