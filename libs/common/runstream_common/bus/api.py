@@ -208,7 +208,7 @@ class Bus:
             How many were sent.
 
         Raises:
-            NotFound: an id is not on the list; those before it were sent.
+            NotFound: an id is not on the list; none was sent.
         """
         if ids:
             letters = [await self.get_dead_letter(topic, group, name) for name in ids[:limit]]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
@@ -17,7 +16,7 @@ from runstream_common.bus.in_flight import InFlightBytes
 from runstream_common.bus.kafka_admin import MAX_RECORD_BYTES, KafkaAdmin
 from runstream_common.bus.kafka_consumer import KafkaSubscription
 from runstream_common.bus.kafka_dead_letters import KafkaDeadLetters
-from runstream_common.bus.kafka_errors import map_kafka_error
+from runstream_common.bus.kafka_errors import mapped_kafka_errors
 from runstream_common.bus.kafka_publisher import KafkaPublisher
 from runstream_common.bus.kafka_reader import KafkaReader
 from runstream_common.bus.kafka_records import pass_through_decoder, pass_through_parser
@@ -75,15 +74,16 @@ class KafkaTransport:
             logger=logging.getLogger("runstream.bus.faststream"),
             log_level=logging.DEBUG,
         )
+        self._admin = KafkaAdmin(bootstrap, settings)
+        self._reader = KafkaReader(bootstrap, self._prefix, self._admin)
         self._publisher = KafkaPublisher(
             self._broker,
             {"bootstrap_servers": list(bootstrap), **options},
             prefix=self._prefix,
             in_flight=InFlightBytes(settings.publish_max_in_flight_bytes),
             timeout_seconds=settings.publish_timeout_seconds,
+            end_offset=self._reader.end_offset,
         )
-        self._admin = KafkaAdmin(bootstrap, settings)
-        self._reader = KafkaReader(bootstrap, self._prefix, self._admin)
         self._dead_letters = KafkaDeadLetters(self._reader, self._publisher.send)
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -95,10 +95,8 @@ class KafkaTransport:
         await self._admin.ensure_dead_letters([item.dead_letter_topic for item in subscriptions])
         for subscription in subscriptions:
             self._subscribe(subscription)
-        try:
+        with mapped_kafka_errors():
             await self._broker.start()
-        except (KafkaError, OSError) as error:
-            raise map_kafka_error(error) or error from error
 
     async def stop_subscriptions(self) -> None:
         for subscription in self._subscriptions:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from runstream_common.bus.kafka_errors import map_kafka_error
+from runstream_common.bus.kafka_errors import mapped_kafka_errors
 from runstream_common.settings import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -59,14 +59,12 @@ class KafkaAdmin:
 
     async def ping(self, timeout_seconds: float = 5.0) -> None:
         """Raise Unavailable when no broker answers in time."""
-        try:
+        with mapped_kafka_errors():
             async with asyncio.timeout(timeout_seconds):
                 await (await self._connected()).describe_cluster()
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise map_kafka_error(error) or error from error
 
     async def ensure_topics(self, topics: Sequence[Topic]) -> None:
-        """Create the topics that do not exist; existing ones are left as they are."""
+        """Create the topics that do not exist; existing ones are left as they are. Raises Unavailable."""
         await self._create([self._new_topic(topic) for topic in topics])
 
     async def ensure_dead_letters(self, names: Iterable[str]) -> None:
@@ -84,18 +82,19 @@ class KafkaAdmin:
 
     async def exists(self, topic: str) -> bool:
         """Whether there is such a topic. Raises Unavailable."""
-        try:
+        with mapped_kafka_errors():
             [found] = await (await self._connected()).describe_topics([self._prefix + topic])
-        except (KafkaError, OSError) as error:
-            raise map_kafka_error(error) or error from error
         return bool(found["error_code"] == 0)
 
     async def committed(
         self, group: str, partitions: Sequence[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
-        """The offset that the group reads next, for each partition that it has committed."""
-        client = await self._connected()
-        offsets = await client.list_consumer_group_offsets(self._prefix + group, partitions=list(partitions))
+        """The offset that the group reads next, for each partition that it has committed. Raises Unavailable."""
+        with mapped_kafka_errors():
+            client = await self._connected()
+            offsets = await client.list_consumer_group_offsets(
+                self._prefix + group, partitions=list(partitions)
+            )
         return {item: found.offset for item, found in offsets.items() if found.offset >= 0}
 
     def _new_topic(self, topic: Topic) -> NewTopic:
@@ -120,24 +119,26 @@ class KafkaAdmin:
     async def _create(self, topics: Sequence[NewTopic]) -> None:
         if not topics:
             return
-        client = await self._connected()
-        response = await client.create_topics(list(topics))
-        for entry in response.topic_errors:
-            name, code = entry[0], entry[1]
-            if code == 0:
-                log.info("topic_created", topic=name)
-            elif code != TopicAlreadyExistsError.errno:
-                error = for_code(code)(f"{name}: {entry[2] if len(entry) > 2 else ''}")
-                raise map_kafka_error(error) or error
+        with mapped_kafka_errors():
+            client = await self._connected()
+            response = await client.create_topics(list(topics))
+            for entry in response.topic_errors:
+                name, code = entry[0], entry[1]
+                if code == 0:
+                    log.info("topic_created", topic=name)
+                elif code != TopicAlreadyExistsError.errno:
+                    raise for_code(code)(f"{name}: {entry[2] if len(entry) > 2 else ''}")
 
     async def _connected(self) -> AIOKafkaAdminClient:
         async with self._lock:
             if self._client is None:
                 client = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, client_id="runstream-admin")
                 try:
-                    await client.start()
-                except (KafkaError, OSError) as error:
+                    with mapped_kafka_errors():
+                        await client.start()
+                except BaseException:
+                    # Also when a probe's time-out cancels it, or each probe would leave a connection behind.
                     await client.close()
-                    raise map_kafka_error(error) or error from error
+                    raise
                 self._client = client
             return self._client

@@ -91,10 +91,17 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
         except AbandonedError as reason:
             log.info("batch_abandoned", subscription=self.subscription.name, reason=str(reason))
         except DeadLetterRatioExceededError:
-            self._idle.set()
-            await self.subscription.stopping.wait()
+            await self._stand_still()
+        except Exception as raised:
+            self.subscription.set_state("stopped", f"{type(raised).__name__}: {raised}")
+            log.exception("subscription_failed", subscription=self.subscription.name)
+            await self._stand_still()
         finally:
             self._idle.set()
+
+    async def _stand_still(self) -> None:
+        self._idle.set()
+        await self.subscription.stopping.wait()
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Give the batch in hand a moment to commit; after that it is delivered again, to its next owner."""
@@ -151,8 +158,13 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
         max_poll_interval_ms. Asking for a partition that cannot exist returns nothing and resets that clock.
         """
         consumer = self._consumer()
-        if consumer is not None and not self.revoking:
+        if consumer is None or self.revoking:
+            return
+        try:
             await consumer.getmany(TopicPartition(self.physical_topic, -1), timeout_ms=0)
+        except KafkaError as error:
+            # The poll clock is reset all the same, and the batch stays in hand.
+            log.warning("membership_unsure", subscription=self.subscription.name, error=str(error))
 
     async def watch_lag(self) -> None:
         """Report how far behind each assigned partition is, until cancelled."""

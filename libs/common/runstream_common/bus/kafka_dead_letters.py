@@ -8,7 +8,6 @@ reads the whole topic, which the ratio limit and retention keep small.
 from __future__ import annotations
 
 import contextlib
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from runstream_common.bus.dead_letter_headers import DeadLetter, read_dead_letter, replay_headers
@@ -38,12 +37,9 @@ class KafkaDeadLetters:
 
     async def list(self, topic: str, group: str, *, limit: int, after: str | None) -> Sequence[DeadLetter]:
         """Parked messages, oldest first, behind the one named ``after``."""
-        waiting = await self._waiting(topic, group)
-        ids = list(waiting)
-        start = ids.index(after) + 1 if after in waiting else _first_behind(ids, after)
-        return [
-            read_dead_letter(name, topic, group, waiting[name]) for name in islice(ids, start, start + limit)
-        ]
+        ids = await self._waiting(topic, group)
+        start = ids.index(after) + 1 if after in ids else _first_behind(ids, after)
+        return await self._read(topic, group, ids[start : start + limit])
 
     async def count(self, topic: str, group: str) -> int:
         """How many messages are parked."""
@@ -51,10 +47,10 @@ class KafkaDeadLetters:
 
     async def get(self, topic: str, group: str, letter_id: str) -> DeadLetter:
         """One parked message. Raises NotFound."""
-        waiting = await self._waiting(topic, group)
-        if letter_id not in waiting:
-            raise NotFound(f"no dead letter {letter_id} in {dead_letter_topic(topic, group)}")
-        return read_dead_letter(letter_id, topic, group, waiting[letter_id])
+        waiting = [name for name in await self._waiting(topic, group) if name == letter_id]
+        for letter in await self._read(topic, group, waiting):
+            return letter
+        raise NotFound(f"no dead letter {letter_id} in {dead_letter_topic(topic, group)}")
 
     async def replay(self, topic: str, group: str, letter: DeadLetter) -> None:
         """Publish to the original topic for this group alone, then note it.
@@ -67,16 +63,35 @@ class KafkaDeadLetters:
         )
         await self._send(Outgoing(dead_letter_topic(topic, group), original.key, b"", {REPLAYED: letter.id}))
 
-    async def _waiting(self, topic: str, group: str) -> dict[str, Message]:
-        waiting: dict[str, Message] = {}
+    async def _waiting(self, topic: str, group: str) -> Sequence[str]:
+        """The ids of what is parked; the values are not kept, since together they may not fit into memory."""
+        waiting: dict[str, None] = {}
         with contextlib.suppress(NotFound):  # a group that never subscribed has no letters
             async for message in self._reader.read_to_end(dead_letter_topic(topic, group)):
                 replayed = message.headers.get(REPLAYED)
                 if replayed is None:
-                    waiting[f"{message.partition}:{message.offset}"] = message
+                    waiting[_id(message)] = None
                 else:
                     waiting.pop(replayed, None)
-        return waiting
+        return list(waiting)
+
+    async def _read(self, topic: str, group: str, ids: Sequence[str]) -> Sequence[DeadLetter]:
+        wanted = set(ids)
+        letters: list[DeadLetter] = []
+        if wanted:
+            async with contextlib.aclosing(
+                self._reader.read_to_end(dead_letter_topic(topic, group))
+            ) as messages:
+                async for message in messages:
+                    if _id(message) in wanted:
+                        letters.append(read_dead_letter(_id(message), topic, group, message))
+                    if len(letters) == len(wanted):
+                        break
+        return letters
+
+
+def _id(message: Message) -> str:
+    return f"{message.partition}:{message.offset}"
 
 
 def _first_behind(ids: Sequence[str], after: str | None) -> int:

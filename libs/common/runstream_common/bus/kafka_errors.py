@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from aiokafka import errors as kafka
 
 from runstream_common.errors import InvalidArgument, PlatformError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RETRY_AFTER_SECONDS = 1.0
 
@@ -34,6 +40,18 @@ def map_kafka_error(error: Exception) -> PlatformError | None:
     ):
         return away()
     return None
+
+
+@contextmanager
+def mapped_kafka_errors() -> Iterator[None]:
+    """Raise errors of the broker and the socket from the block in our own terms; others pass unchanged."""
+    try:
+        yield
+    except (kafka.KafkaError, OSError) as error:
+        mapped = map_kafka_error(error)
+        if mapped is None:
+            raise
+        raise mapped from error
 
 
 def away() -> Unavailable:

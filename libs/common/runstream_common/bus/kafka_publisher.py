@@ -14,7 +14,7 @@ from runstream_common.bus.kafka_errors import SEQUENCE_LOST, away, map_kafka_err
 from runstream_common.bus.messages import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aiokafka.structs import RecordMetadata
     from faststream.kafka import KafkaBroker
@@ -36,6 +36,7 @@ class KafkaPublisher:
         broker: connected; its producer is replaced when Kafka has lost the sequence of the current one.
         producer_options: what the broker made its producer from.
         timeout_seconds: longest wait for a message to become durable.
+        end_offset: asks for the offset that the next message of a topic's partition will get.
     """
 
     def __init__(
@@ -46,12 +47,15 @@ class KafkaPublisher:
         prefix: str,
         in_flight: InFlightBytes,
         timeout_seconds: float,
+        end_offset: Callable[[str, int], Awaitable[int]],
     ) -> None:
         self._broker = broker
         self._producer_options = dict(producer_options)
         self._prefix = prefix
         self._in_flight = in_flight
         self._timeout_seconds = timeout_seconds
+        self._end_offset = end_offset
+        self._tells_log_start = False
         self._tasks: set[asyncio.Task[Position]] = set()
         self._renewal: asyncio.Task[None] | None = None
 
@@ -82,12 +86,13 @@ class KafkaPublisher:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 record = await asyncio.shield(await self._enqueue(outgoing))
+                offset = await self._offset(outgoing.topic, record)
         except Exception as error:
             raise self._failed(outgoing, error) from error
         metrics.PUBLISH_SECONDS.labels(outgoing.topic).observe(time.perf_counter() - started)
         metrics.PUBLISHED.labels(outgoing.topic).inc()
         metrics.PUBLISHED_BYTES.labels(outgoing.topic).inc(len(outgoing.value))
-        return Position(outgoing.topic, record.partition, record.offset)
+        return Position(outgoing.topic, record.partition, offset)
 
     async def _enqueue(self, outgoing: Outgoing) -> asyncio.Future[RecordMetadata]:
         """Hand the message to aiokafka.
@@ -115,6 +120,18 @@ class KafkaPublisher:
 
         confirmation.add_done_callback(let_go)
         return confirmation  # type: ignore[no-any-return]
+
+    async def _offset(self, topic: str, record: RecordMetadata) -> int:
+        """Where the record is, or a later place when Kafka knew it as a repeat and has forgotten where it put it.
+
+        aiokafka then counts the batch's offsets from -1. What is left to tell is that no log start came with it,
+        which a broker that tells it leaves out for this alone. Who waits for the later place waits a little longer.
+        """
+        start = record.log_start_offset
+        self._tells_log_start |= start is not None and start >= 0
+        if record.offset >= 0 and not (self._tells_log_start and start == -1):
+            return int(record.offset)
+        return await self._end_offset(topic, record.partition) - 1
 
     def _failed(self, outgoing: Outgoing, error: Exception) -> Exception:
         mapped = map_kafka_error(error)

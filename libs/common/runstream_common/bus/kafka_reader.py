@@ -5,17 +5,14 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from runstream_common.bus.kafka_errors import map_kafka_error
+from runstream_common.bus.kafka_errors import mapped_kafka_errors
 from runstream_common.bus.kafka_records import to_message
 from runstream_common.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from aiokafka import TopicPartition
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from runstream_common.bus.kafka_admin import KafkaAdmin
     from runstream_common.bus.messages import Message
@@ -45,7 +42,13 @@ class KafkaReader:
                     for record in records:
                         yield to_message(record, topic)
 
-    async def read_to_end(self, topic: str) -> AsyncIterator[Message]:
+    async def end_offset(self, topic: str, partition: int) -> int:
+        """The offset that the next message of a partition will get. Raises Unavailable."""
+        item = TopicPartition(self._prefix + topic, partition)
+        async with self._consumer(topic, "latest") as (consumer, _):
+            return int((await consumer.end_offsets([item]))[item])
+
+    async def read_to_end(self, topic: str) -> AsyncGenerator[Message, None]:
         """Every message that a topic holds now, partition by partition. Raises Unavailable."""
         async with self._consumer(topic, "earliest") as (consumer, partitions):
             ends = await consumer.end_offsets(partitions)
@@ -77,9 +80,8 @@ class KafkaReader:
             auto_offset_reset=start_at,
         )
         try:
-            await consumer.start()
-            yield consumer, sorted(consumer.assignment())
-        except (KafkaError, OSError) as error:
-            raise map_kafka_error(error) or error from error
+            with mapped_kafka_errors():
+                await consumer.start()
+                yield consumer, sorted(consumer.assignment())
         finally:
             await consumer.stop()

@@ -9,8 +9,6 @@ from faststream.kafka.message import KafkaAckableMessage
 from runstream_common.bus.messages import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from aiokafka import ConsumerRecord
 
 
@@ -33,11 +31,6 @@ def to_message(record: ConsumerRecord[Any, Any], topic: str) -> Message:
         offset=record.offset,
         timestamp_ms=record.timestamp,
     )
-
-
-def to_kafka_headers(headers: Mapping[str, str]) -> list[tuple[str, bytes]]:
-    """Headers as aiokafka takes them."""
-    return [(name, value.encode()) for name, value in headers.items()]
 
 
 async def pass_through_parser(records: tuple[ConsumerRecord[Any, Any], ...]) -> KafkaAckableMessage:

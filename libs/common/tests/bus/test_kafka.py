@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import OutOfOrderSequenceNumber
 from runstream_common.bus.factory import build_bus
+from runstream_common.bus.messages import Position
 from runstream_common.bus.topics import Topic
 from runstream_common.errors import NotFound, Unavailable
 
@@ -164,6 +165,24 @@ async def test_a_producer_that_lost_its_sequence_is_replaced(buses: Buses) -> No
     await bus.publish(TOPIC.name, "k", b"after")
     await got.until_values({b"before", b"after"})
     assert publisher._in_flight.current_bytes == 0
+
+
+async def test_a_repeat_whose_place_kafka_forgot_is_placed_no_earlier_than_it_is(buses: Buses) -> None:
+    bus = await buses.start()
+    first = await bus.publish(TOPIC.name, "k", b"1")
+    publisher = bus._transport._publisher  # type: ignore[attr-defined]
+    real = publisher._broker.publish
+
+    async def forgetful(*args: Any, **options: Any) -> Any:
+        """As aiokafka answers DuplicateSequenceNumber for a batch's second message."""
+        record = await (await real(*args, **options))
+        answer = asyncio.get_running_loop().create_future()
+        answer.set_result(record._replace(offset=0, log_start_offset=-1))
+        return answer
+
+    publisher._broker.publish = forgetful
+    second = await bus.publish(TOPIC.name, "k", b"2")
+    assert second == Position(TOPIC.name, first.partition, first.offset + 1)
 
 
 async def test_a_group_that_never_was_has_no_dead_letters(buses: Buses) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka.errors import KafkaError
 from runstream_common.bus.asyncapi import asyncapi_document
 from runstream_common.bus.dead_letter_headers import MAX_ERROR_BYTES, parking_headers, read_dead_letter
 from runstream_common.bus.factory import build_bus
 from runstream_common.bus.in_flight import InFlightBytes
+from runstream_common.bus.kafka_consumer import KafkaSubscription
 from runstream_common.bus.kafka_records import to_message
 from runstream_common.bus.messages import Message, Outgoing, Rejected
 from runstream_common.bus.policy import (
@@ -22,7 +25,7 @@ from runstream_common.bus.runner import AbandonedError, BatchRunner, cut
 from runstream_common.bus.subscription import Subscription
 from runstream_common.errors import Aborted, FailedPrecondition, ResourceExhausted, Unavailable
 
-from tests.support.bus import FAST, bus_settings
+from tests.support.bus import FAST, bus_settings, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -245,6 +248,55 @@ def test_bytes_that_are_no_text_do_not_break_a_batch() -> None:
     assert got.value == b""
     assert got.headers == {"bad": "\ufffd", "none": "", "fine": "x"}
     assert got.key == "\ufffd\ufffd"
+
+
+class BrokenConsumer:
+    """Fails every poll that keeps a held batch's membership."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+        self.polls = 0
+
+    async def getmany(self, *_partitions: object, timeout_ms: int) -> None:
+        self.polls += 1
+        raise self._error
+
+
+def held_on_kafka(consumer: BrokenConsumer) -> KafkaSubscription:
+    async def away(batch: Sequence[Message]) -> list[Rejected]:
+        raise Unavailable("database away")
+
+    async def send(_outgoing: Outgoing) -> None:
+        raise AssertionError("nothing is parked")
+
+    return KafkaSubscription(
+        subscription(away),
+        physical_topic="t",
+        send=send,
+        consumer=lambda: consumer,  # type: ignore[arg-type,return-value]
+    )
+
+
+async def test_a_held_batch_stays_in_hand_while_the_broker_is_in_trouble() -> None:
+    consumer = BrokenConsumer(KafkaError())
+    held = held_on_kafka(consumer)
+    handling = asyncio.create_task(held.on_batch((Record(),)))  # type: ignore[arg-type]
+    await eventually(lambda: consumer.polls > 2)
+    assert (handling.done(), held.subscription.state) == (False, "retrying")
+    held.subscription.stopping.set()
+    await handling
+
+
+async def test_after_an_unforeseen_error_no_later_batch_is_taken() -> None:
+    """The next batch's commit would skip the one that failed."""
+    held = held_on_kafka(BrokenConsumer(RuntimeError("bug")))
+    handling = asyncio.create_task(held.on_batch((Record(),)))  # type: ignore[arg-type]
+    await eventually(lambda: held.subscription.state == "stopped")
+    await asyncio.sleep(0)
+    assert not handling.done()
+    assert held.subscription.reason == "RuntimeError: bug"
+    held.subscription.stopping.set()
+    await handling
 
 
 async def test_a_bus_url_without_a_broker_is_refused() -> None:
