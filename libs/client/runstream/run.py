@@ -10,9 +10,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Literal, Self, SupportsFloat
 
-import numpy as np
 from runstream_common.errors import FailedPrecondition, InvalidArgument, PlatformError
-from runstream_contract.columns import FLOAT64, INT64, Series
 from runstream_contract.limits import MAX_PARAMS_PER_BATCH, MAX_TAGS_PER_BATCH
 from runstream_contract.names import key_problem
 from runstream_proto.metadata.v1.run_service_pb2 import LogBatchRequest, LogInputsRequest, UpdateRunRequest
@@ -21,13 +19,13 @@ from runstream_proto.metadata.v1.types_pb2 import Dataset, DatasetInput, KeyValu
 from runstream.batches import encode_batches
 from runstream.operations import log_batch_record, log_inputs_record, update_run_record
 from runstream.progress import FlushProgress
+from runstream.series import series_of_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
     import numpy.typing as npt
-    from runstream_contract.columns import Float64Array, Int64Array
 
     from runstream.results import Position
     from runstream.segments import Record
@@ -155,7 +153,7 @@ class Run:
         """
         if self._ended is not None:
             raise _has_ended(self.run_id)
-        series = self._series(key, values, steps, timestamps_ms)
+        series = series_of_arrays(self._queue.buffer, key, values, steps, timestamps_ms)
         self._queue.delivery.submit(encode_batches(self.run_id, [series]))
 
     def log_param(self, key: str, value: object) -> None:
@@ -335,47 +333,6 @@ class Run:
     def _flush_with_progress(self, sender: Sender, timeout_seconds: float) -> bool:
         with FlushProgress(lambda: self._queue.result().pending_points) as progress:
             return sender.flush([self._queue], timeout_seconds, progress.update)
-
-    def _series(
-        self,
-        key: str,
-        values: npt.ArrayLike,
-        steps: npt.ArrayLike | None,
-        timestamps_ms: npt.ArrayLike | None,
-    ) -> Series:
-        value_array = _floats(key, values)
-        size = len(value_array)
-        own_steps = self._queue.buffer.next_steps(key, size if steps is None else 0)
-        step_array = own_steps if steps is None else _integers("steps", steps, size)
-        now_ms = time.time_ns() // 1_000_000
-        times = np.full(size, now_ms, INT64) if timestamps_ms is None else timestamps_ms
-        time_array = _integers("timestamps_ms", times, size)
-        if size and int(time_array.min()) < 0:
-            raise InvalidArgument.of(f"timestamps_ms[{int(time_array.argmin())}]", "must be 0 or greater")
-        return Series(key, step_array, time_array, value_array)
-
-
-def _floats(key: str, values: npt.ArrayLike) -> Float64Array:
-    try:
-        array = np.asarray(values, FLOAT64)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument.of("values", f"of metric {key!r} must convert to float64: {error}") from error
-    if array.ndim != 1:
-        raise InvalidArgument.of(
-            "values", f"of metric {key!r} have shape {array.shape}, must have one dimension"
-        )
-    return array
-
-
-def _integers(name: str, given: npt.ArrayLike, size: int) -> Int64Array:
-    array = np.asarray(given)
-    if array.ndim == 0:
-        array = np.broadcast_to(array, (size,))
-    if array.shape != (size,):
-        raise InvalidArgument.of(name, f"have shape {array.shape}, the values have ({size},)")
-    if size and not np.can_cast(array.dtype, INT64, "same_kind"):
-        raise InvalidArgument.of(name, f"are {array.dtype}, must be integers")
-    return array.astype(INT64, copy=False)
 
 
 def _parts(given: Mapping[str, object], field: str, size: int) -> Iterator[list[KeyValue]]:
