@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
+from runstream_contract.limits import MAX_MESSAGE_BYTES
 
 from runstream_common.settings_loading import SettingsBlock, SettingsError, env_name, load_settings
 
@@ -26,9 +27,6 @@ __all__ = [
     "load_settings",
     "settings_table",
 ]
-
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-"""The largest payload a message may carry, over gRPC and over the bus."""
 
 POSTGRES_SCHEMES = frozenset({"postgresql", "postgres", "postgresql+asyncpg"})
 

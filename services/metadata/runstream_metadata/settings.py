@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr
 from runstream_common.errors import FailedPrecondition
-from runstream_common.settings import MAX_MESSAGE_BYTES, ServiceSettings
+from runstream_common.settings import ServiceSettings
+from runstream_contract.limits import MAX_MESSAGE_BYTES
 
 
 class MetadataSettings(ServiceSettings):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
+from runstream_contract.limits import MAX_MESSAGE_BYTES
 
 from runstream_common.bus.kafka_errors import mapped_kafka_errors
-from runstream_common.settings import MAX_MESSAGE_BYTES
+from runstream_common.bus.policy import DEAD_LETTER_RETENTION_HOURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,9 +27,6 @@ RECORD_HEADROOM_BYTES = 1024 * 1024
 """Room for the key, headers (a dead letter's hold an error text) and the batch around a largest message."""
 
 MAX_RECORD_BYTES = MAX_MESSAGE_BYTES + RECORD_HEADROOM_BYTES
-
-DEAD_LETTER_RETENTION_HOURS = 24 * 90
-"""Long enough that a bad message can be looked at after a holiday; bounded, so that the queue is too."""
 
 _MS_PER_HOUR = 3_600_000
 

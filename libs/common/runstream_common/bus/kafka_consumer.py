@@ -86,7 +86,7 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
         generation = self._generation
         try:
             messages = [to_message(record, self.subscription.topic) for record in records]
-            for chunk in cut(messages, self.subscription.max_bytes):
+            for chunk in cut(messages, self.subscription.max_bytes, lambda message: len(message.value)):
                 await self._runner.run(_KafkaDelivery(self, chunk, generation))
         except AbandonedError as reason:
             log.info("batch_abandoned", subscription=self.subscription.name, reason=str(reason))

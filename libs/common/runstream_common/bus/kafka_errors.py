@@ -24,6 +24,14 @@ SEQUENCE_LOST = (
 """After one of these an idempotent producer fails every later message too and has to be replaced."""
 
 
+def producer_is_lost(error: Exception) -> bool:
+    """Whether the producer has to be replaced.
+
+    aiokafka raises a plain KafkaError for every message after its sending task has died.
+    """
+    return isinstance(error, SEQUENCE_LOST) or type(error) is kafka.KafkaError
+
+
 def map_kafka_error(error: Exception) -> PlatformError | None:
     """The error to raise instead, None when it is our own fault.
 
@@ -33,7 +41,7 @@ def map_kafka_error(error: Exception) -> PlatformError | None:
     """
     if isinstance(error, (kafka.MessageSizeTooLargeError, kafka.RecordTooLargeError)):
         return InvalidArgument(message="the message is larger than the bus takes", reason="MESSAGE_TOO_LARGE")
-    if isinstance(error, (TimeoutError, OSError, *SEQUENCE_LOST, kafka.ProducerClosed)):
+    if isinstance(error, (TimeoutError, OSError, kafka.ProducerClosed)) or producer_is_lost(error):
         return away()
     if isinstance(error, kafka.KafkaError) and (
         error.retriable or isinstance(error, (kafka.KafkaConnectionError, kafka.UnknownTopicOrPartitionError))

@@ -10,7 +10,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from runstream_common.bus import metrics
-from runstream_common.bus.kafka_errors import SEQUENCE_LOST, away, map_kafka_error
+from runstream_common.bus.kafka_errors import away, map_kafka_error, producer_is_lost
 from runstream_common.bus.messages import Position
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class KafkaPublisher:
     worth going around it for.
 
     Args:
-        broker: connected; its producer is replaced when Kafka has lost the sequence of the current one.
+        broker: connected; its producer is replaced when the current one is of no more use.
         producer_options: what the broker made its producer from.
         timeout_seconds: longest wait for a message to become durable.
         end_offset: asks for the offset that the next message of a topic's partition will get.
@@ -136,8 +136,8 @@ class KafkaPublisher:
     def _failed(self, outgoing: Outgoing, error: Exception) -> Exception:
         mapped = map_kafka_error(error)
         metrics.PUBLISH_FAILED.labels(outgoing.topic, mapped.reason if mapped else type(error).__name__).inc()
-        if isinstance(error, SEQUENCE_LOST) and self._renewal is None:
-            log.error("producer_sequence_lost", topic=outgoing.topic, error=type(error).__name__)
+        if producer_is_lost(error) and self._renewal is None:
+            log.error("producer_lost", topic=outgoing.topic, error=f"{type(error).__name__}: {error}")
             self._renewal = asyncio.create_task(self._renew())
             self._renewal.add_done_callback(self._renewed)
         return mapped or error

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 WINDOW_MESSAGES = 100_000
 """The ratio looks back about this far, so that an old good stretch cannot hide a bad deployment."""
 
+DEAD_LETTER_RETENTION_HOURS = 24 * 90
+"""Long enough that a bad message can be looked at after a holiday; bounded, so that the queue is too."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from faststream_outbox.client import OutboxClient
@@ -17,9 +17,10 @@ from runstream_common.bus.postgres_publisher import PostgresPublisher
 from runstream_common.bus.postgres_schema import MESSAGE, SCHEMA, ensure_groups, ensure_schema
 from runstream_common.bus.postgres_tail import PostgresTail, sweep_until_cancelled
 from runstream_common.database import Database, mapped_errors
+from runstream_common.errors import FailedPrecondition
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from runstream_common.bus.dead_letter_headers import DeadLetter
     from runstream_common.bus.messages import Message, Outgoing, Position
@@ -81,15 +82,12 @@ class PostgresTransport:
         for subscription in subscriptions:
             self._consume(subscription)
         if subscriptions:
-            self._helpers.append(asyncio.create_task(self._listener.run()))
+            self._help("listener", self._listener.run())
         names = [self._prefix + topic.name for topic in topics]
         letters = [self._prefix + item.dead_letter_topic for item in subscriptions]
-        self._helpers.append(
-            asyncio.create_task(
-                sweep_until_cancelled(
-                    self._database, names, letters, retention_hours=self._settings.kafka_retention_hours
-                )
-            )
+        retention_hours = self._settings.kafka_retention_hours
+        self._help(
+            "sweep", sweep_until_cancelled(self._database, names, letters, retention_hours=retention_hours)
         )
 
     async def stop_subscriptions(self) -> None:
@@ -111,6 +109,9 @@ class PostgresTransport:
 
     async def ping(self) -> None:
         await self._database.ping()
+        for task in self._helpers:
+            if task.done():
+                raise FailedPrecondition(f"{task.get_name()} ended", reason="BUS_TASK_DIED")
 
     async def ensure_topics(self, topics: Sequence[Topic]) -> None:
         """A topic needs no table of its own here; its durable groups are noted, so they miss nothing."""
@@ -167,8 +168,14 @@ class PostgresTransport:
         )
         self._consumers[consumer.queue] = consumer
         self._running.append(asyncio.create_task(consumer.run()))
-        self._helpers.append(asyncio.create_task(consumer.renew_leases()))
-        self._helpers.append(asyncio.create_task(consumer.watch_lag()))
+        self._help(f"leases of {subscription.name}", consumer.renew_leases())
+        self._help(f"lag of {subscription.name}", consumer.watch_lag())
+
+    def _help(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run what should run as long as the bus; should it end, readiness says so."""
+        task = asyncio.create_task(work, name=f"bus {what}")
+        task.add_done_callback(_log_death)
+        self._helpers.append(task)
 
     def _wake(self, queue: str | None) -> None:
         if queue is None:
@@ -176,3 +183,8 @@ class PostgresTransport:
                 consumer.wake.set()
         elif queue in self._consumers:
             self._consumers[queue].wake.set()
+
+
+def _log_death(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("bus_task_died", task=task.get_name(), exc_info=task.exception())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import zstandard
 
@@ -10,8 +10,6 @@ from runstream_common.bus.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from faststream_outbox.message import OutboxInnerMessage
 
     from runstream_common.bus.messages import Outgoing
 
@@ -48,10 +46,18 @@ def decode_value(payload: bytes, headers: Mapping[str, str]) -> bytes:
     return _decompressor.decompress(payload, max_output_size=MAX_VALUE_BYTES)
 
 
-def decode(row: OutboxInnerMessage, topic: str) -> Message:
+def decoded_size_bytes(payload: bytes, headers: Mapping[str, str]) -> int:
+    """How large ``decode_value`` makes a payload, read from its first bytes."""
+    if headers.get(ENCODING) != ZSTD:
+        return len(payload)
+    return int(zstandard.frame_content_size(payload))
+
+
+def decode(row: Any, topic: str) -> Message:
     """A row as a handler receives it.
 
     Args:
+        row: of the queue table; ``id``, ``payload``, ``headers`` and ``created_at`` are read.
         topic: the name without the deployment's prefix.
     """
     headers = row.headers or {}
@@ -59,13 +65,13 @@ def decode(row: OutboxInnerMessage, topic: str) -> Message:
         topic=topic,
         key=headers.get(KEY, ""),
         value=decode_value(row.payload, headers),
-        headers=plain_headers(headers),
+        headers=_plain_headers(headers),
         partition=0,
         offset=row.id,
         timestamp_ms=int(row.created_at.timestamp() * 1000),
     )
 
 
-def plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def _plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers without our own two."""
     return {name: value for name, value in headers.items() if name not in (KEY, ENCODING)}

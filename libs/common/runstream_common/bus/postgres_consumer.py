@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from runstream_common.bus.dead_letter_headers import parking_headers
 from runstream_common.bus.policy import DeadLetterRatioExceededError
-from runstream_common.bus.postgres_codec import ENCODING, KEY, decode
+from runstream_common.bus.postgres_codec import ENCODING, KEY, decode, decoded_size_bytes
 from runstream_common.bus.postgres_schema import SCHEMA
 from runstream_common.bus.runner import AbandonedError, BatchRunner, cut, transient_error
 from runstream_common.errors import Internal
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LEASE_SECONDS = 10.0
-"""How long the rows of a dead process stay with it."""
+LEASE_SECONDS = 5.0
+"""How long the rows of a killed process stay with it. A process that only stood still for longer loses nothing: what
+another one has claimed meanwhile is not its to delete, and handling a message twice changes nothing."""
 
 RENEW_EVERY_SECONDS = LEASE_SECONDS / 4
 POLL_SECONDS = 1.0
@@ -174,11 +175,12 @@ class PostgresSubscription:
 
     async def _handle(self, rows: list[OutboxInnerMessage]) -> None:
         self._leased = rows
-        messages = [decode(row, self.subscription.topic) for row in rows]
         done = 0
         try:
-            for part in cut(messages, self.subscription.max_bytes):
-                await self._runner.run(_PostgresDelivery(self, rows[done : done + len(part)], part))
+            for part in cut(rows, self.subscription.max_bytes, _size_bytes):
+                # Decoded part by part: what fits into a batch as stored may be many times as large.
+                messages = [decode(row, self.subscription.topic) for row in part]
+                await self._runner.run(_PostgresDelivery(self, part, messages))
                 done += len(part)
         except (AbandonedError, DeadLetterRatioExceededError) as reason:
             log.info("batch_abandoned", subscription=self.subscription.name, reason=str(reason))
@@ -250,6 +252,10 @@ class _PostgresDelivery:
             await asyncio.wait_for(stopping.wait(), seconds)
         if stopping.is_set():
             raise AbandonedError("shutting down")
+
+
+def _size_bytes(row: OutboxInnerMessage) -> int:
+    return decoded_size_bytes(row.payload, row.headers or {})
 
 
 def _token(row: OutboxInnerMessage) -> Any:

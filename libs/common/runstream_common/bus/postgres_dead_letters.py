@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from runstream_common.bus.dead_letter_headers import DeadLetter, original_headers, read_dead_letter
-from runstream_common.bus.messages import Message
-from runstream_common.bus.postgres_codec import KEY, decode_value, plain_headers
+from runstream_common.bus.postgres_codec import decode
 from runstream_common.bus.postgres_schema import CHANNEL, SCHEMA
 from runstream_common.bus.subscription import dead_letter_topic
 from runstream_common.errors import NotFound
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Sequence
 
     from runstream_common.database import Database
@@ -85,17 +83,7 @@ class PostgresDeadLetters:
 
 
 def _letter(row: Any, topic: str, group: str) -> DeadLetter:
-    created: dt.datetime = row.created_at
-    parked = Message(
-        topic=topic,
-        key=row.headers.get(KEY, ""),
-        value=decode_value(row.payload, row.headers),
-        headers=plain_headers(row.headers),
-        partition=0,
-        offset=row.id,
-        timestamp_ms=int(created.timestamp() * 1000),
-    )
-    return read_dead_letter(f"0:{row.id}", topic, group, parked)
+    return read_dead_letter(f"0:{row.id}", topic, group, decode(row, topic))
 
 
 def _row_id(letter_id: str | None) -> int:

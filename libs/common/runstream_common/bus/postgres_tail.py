@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from sqlalchemy import text
 
-from runstream_common.bus.messages import Message
-from runstream_common.bus.postgres_codec import KEY, decode_value, plain_headers
+from runstream_common.bus.policy import DEAD_LETTER_RETENTION_HOURS
+from runstream_common.bus.postgres_codec import decode
 from runstream_common.bus.postgres_schema import GROUPS_LOCK, SCHEMA
 from runstream_common.bus.runner import transient_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from runstream_common.bus.messages import Message
     from runstream_common.database import Database
 
 log = structlog.get_logger(__name__)
@@ -29,7 +30,6 @@ TAIL_POLL_SECONDS = 0.2
 TAIL_BATCH_MESSAGES = 100
 SWEEP_EVERY_SECONDS = 60.0
 SWEEP_ROWS = 1000
-DEAD_LETTER_RETENTION_HOURS = 24 * 90
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 _JOIN = text(
@@ -81,7 +81,7 @@ class PostgresTail:
                         await session.execute(_TAKE, {"queue": queue, "limit": TAIL_BATCH_MESSAGES})
                     ).all()
                 for row in rows:
-                    yield _message(row, topic)
+                    yield decode(row, topic)
                 if not rows:
                     await asyncio.sleep(TAIL_POLL_SECONDS)
         finally:
@@ -133,15 +133,3 @@ async def _drop_old(database: Database, queue: str, hours: int) -> None:
             removed = done.rowcount
         if removed:
             log.info("bus_swept", queue=queue, messages=removed)
-
-
-def _message(row: Any, topic: str) -> Message:
-    return Message(
-        topic=topic,
-        key=row.headers.get(KEY, ""),
-        value=decode_value(row.payload, row.headers),
-        headers=plain_headers(row.headers),
-        partition=0,
-        offset=row.id,
-        timestamp_ms=int(row.created_at.timestamp() * 1000),
-    )

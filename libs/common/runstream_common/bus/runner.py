@@ -10,7 +10,7 @@ too many bad ones    → stop the subscription and commit nothing
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from runstream_common.bus.subscription import Subscription
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 SPLIT_AFTER_ATTEMPTS = 3
 """A batch that keeps timing out or losing against other writers is halved: a smaller one may get through."""
@@ -188,15 +190,16 @@ class BatchRunner:
         self._subscription.progressed()
 
 
-def cut(messages: Sequence[Message], max_bytes: int) -> Iterator[Sequence[Message]]:
-    """Cut a batch so that each part stays under ``max_bytes``, unless one message alone is larger."""
-    start, size = 0, 0
-    for index, message in enumerate(messages):
-        if size and size + len(message.value) > max_bytes:
-            yield messages[start:index]
-            start, size = index, 0
-        size += len(message.value)
-    yield messages[start:]
+def cut(items: Sequence[T], max_bytes: int, size_bytes: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    """Cut a batch so that each part stays under ``max_bytes``, unless one item alone is larger."""
+    start, total = 0, 0
+    for index, item in enumerate(items):
+        size = size_bytes(item)
+        if total and total + size > max_bytes:
+            yield items[start:index]
+            start, total = index, 0
+        total += size
+    yield items[start:]
 
 
 def transient_error(raised: Exception) -> Exception | None:

@@ -132,6 +132,22 @@ async def test_a_restart_amid_a_batch_delivers_it_again(
     await stopping
 
 
+async def test_a_lease_that_nobody_renews_any_more_is_noticed(
+    database_url: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_self: object) -> None:
+        raise ValueError("bug")
+
+    monkeypatch.setattr(postgres.PostgresSubscription, "renew_leases", broken)
+    buses = Buses(database_url, topic_prefix)
+    bus = await buses.start(Collector())
+    try:
+        with pytest.raises(FailedPrecondition, match=r"leases of things\.one ended"):
+            await bus.ping()
+    finally:
+        await buses.stop()
+
+
 @pytest.mark.parametrize(
     "error", [RetryLater(0.01, "wait"), Unavailable("away"), ConnectionResetError("gone")]
 )

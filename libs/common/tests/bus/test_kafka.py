@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import OutOfOrderSequenceNumber
+from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 from runstream_common.bus.factory import build_bus
 from runstream_common.bus.messages import Position
 from runstream_common.bus.topics import Topic
@@ -141,7 +141,10 @@ async def test_a_batch_held_longer_than_the_poll_interval_keeps_its_membership(
     assert len(assignments) == 1, "no rebalance happened"
 
 
-async def test_a_producer_that_lost_its_sequence_is_replaced(buses: Buses) -> None:
+@pytest.mark.parametrize(
+    "error", [OutOfOrderSequenceNumber(), KafkaError("Unexpected error during batch delivery")]
+)
+async def test_a_producer_that_is_of_no_more_use_is_replaced(buses: Buses, error: Exception) -> None:
     got = Collector()
     bus = buses.make()
     subscribe(bus, got)
@@ -150,14 +153,14 @@ async def test_a_producer_that_lost_its_sequence_is_replaced(buses: Buses) -> No
     publisher = bus._transport._publisher  # type: ignore[attr-defined]
     real, broken = publisher._broker.publish, True
 
-    async def lose_sequence(*args: Any, **options: Any) -> Any:
+    async def fail_once(*args: Any, **options: Any) -> Any:
         nonlocal broken
         if broken:
             broken = False
-            raise OutOfOrderSequenceNumber
+            raise error
         return await real(*args, **options)
 
-    publisher._broker.publish = lose_sequence
+    publisher._broker.publish = fail_once
     old = publisher._broker.config.producer._producer.producer
     with pytest.raises(Unavailable):
         await bus.publish(TOPIC.name, "k", b"lost")
