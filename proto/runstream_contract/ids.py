@@ -1,7 +1,6 @@
 """Making of ids."""
 
 import secrets
-from uuid import UUID
 
 import uuid_utils
 
@@ -14,12 +13,3 @@ def new_batch_id() -> str:
 def new_run_id() -> str:
     """A random run id: 32 lowercase hexadecimal characters, as MLflow makes them."""
     return secrets.token_hex(16)
-
-
-def uuid7_at(time_ms: int) -> UUID:
-    """The least UUIDv7 of a millisecond; for range conditions over ids ordered by time.
-
-    Args:
-        time_ms: milliseconds since the Unix epoch (UTC).
-    """
-    return UUID(int=(time_ms << 80) | (0x7 << 76) | (0b10 << 62))

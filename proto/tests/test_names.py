@@ -1,7 +1,7 @@
 """MLflow's key rule (semantics of keys) and the forms of ids."""
 
 import pytest
-from runstream_contract.ids import new_batch_id, new_run_id, uuid7_at
+from runstream_contract.ids import new_batch_id, new_run_id
 from runstream_contract.names import is_run_id, is_uuid, key_problem
 
 
@@ -23,7 +23,3 @@ def test_ids_have_their_forms() -> None:
     assert is_uuid(new_batch_id())
     assert not is_run_id("A" * 32)
     assert not is_run_id("a" * 31)
-
-
-def test_uuid7_bound_orders_with_made_ids() -> None:
-    assert str(uuid7_at(1)) < new_batch_id() < str(uuid7_at(2**47))

@@ -38,10 +38,6 @@ class Supervisor:
         self._tasks[task] = name
         task.add_done_callback(lambda done: self._ended(done, may_return=may_return))
 
-    def report(self, name: str, cause: BaseException) -> None:
-        """Say that something supervised elsewhere died; same effect as a task that raised."""
-        self._record(TaskDied(name, cause), cause)
-
     async def wait_for_death(self) -> TaskDied:
         """Wait until a task ends by itself."""
         return await asyncio.shield(self._future())
@@ -59,9 +55,7 @@ class Supervisor:
         cause = None if task.cancelled() else task.exception()
         if self._stopping or (may_return and cause is None and not task.cancelled()):
             return
-        self._record(TaskDied(name, cause), cause)
-
-    def _record(self, death: TaskDied, cause: BaseException | None) -> None:
+        death = TaskDied(name, cause)
         death.__cause__ = cause
         future = self._future()
         if not future.done():

@@ -306,17 +306,13 @@ async def test_a_task_that_returns_too_early_is_a_death_unless_it_may() -> None:
     assert str(death) == "background task must not ended: it returned"
 
 
-async def test_something_supervised_elsewhere_may_report_its_death() -> None:
+async def test_the_second_death_does_not_hide_the_first() -> None:
+    async def dies(text: str) -> None:
+        raise ValueError(text)
+
     tasks = Supervisor()
-    tasks.report("consumer", ValueError("gone"))
-    assert (await tasks.wait_for_death()).name == "consumer"
-
-
-def test_the_second_death_does_not_hide_the_first() -> None:
-    async def two_deaths() -> str:
-        tasks = Supervisor()
-        tasks.report("first", ValueError("a"))
-        tasks.report("second", ValueError("b"))
-        return (await tasks.wait_for_death()).name
-
-    assert asyncio.run(two_deaths()) == "first"
+    tasks.spawn("first", dies("a"))
+    tasks.spawn("second", dies("b"))
+    await asyncio.sleep(0)  # both tasks run before anyone asks
+    death = await tasks.wait_for_death()
+    assert (death.name, str(death.__cause__)) == ("first", "a")
