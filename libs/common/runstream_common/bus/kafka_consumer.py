@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from runstream_contract.limits import MAX_MESSAGE_BYTES
 
 from runstream_common.bus.dead_letter_headers import parking_headers
 from runstream_common.bus.kafka_errors import away
@@ -211,17 +213,21 @@ class _KafkaDelivery:
         return self._messages
 
     async def park(self, rejected: Sequence[Rejected], first_seen_ms: int) -> None:
-        subscription = self._owner.subscription
-        letters = [
-            Outgoing(
-                topic=subscription.dead_letter_topic,
-                key=item.message.key,
-                value=item.message.value,
-                headers=parking_headers(item, subscription.group, first_seen_ms),
-            )
-            for item in rejected
-        ]
+        letters = [self._letter(item, first_seen_ms) for item in rejected]
         await asyncio.gather(*(self._owner.send(letter) for letter in letters))
+
+    def _letter(self, item: Rejected, first_seen_ms: int) -> Outgoing:
+        subscription, value = self._owner.subscription, item.message.value
+        if len(value) > MAX_MESSAGE_BYTES:
+            # Its producer's compression got it past the broker's limit. Parking must succeed, or it is held for ever.
+            lost = f"{item.detail} (parked without its {len(value)} bytes; they are at its first place)"
+            item, value = replace(item, detail=lost), b""
+        return Outgoing(
+            topic=subscription.dead_letter_topic,
+            key=item.message.key,
+            value=value,
+            headers=parking_headers(item, subscription.group, first_seen_ms),
+        )
 
     async def commit(self) -> None:
         await self._owner.commit(self._messages, self._generation)

@@ -10,7 +10,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 from runstream_common.bus.factory import build_bus
-from runstream_common.bus.messages import Position
+from runstream_common.bus.messages import Position, Rejected
+from runstream_common.bus.policy import DeadLetterPolicy
 from runstream_common.bus.topics import Topic
 from runstream_common.errors import NotFound, Unavailable
 
@@ -28,7 +29,7 @@ from tests.support.bus import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from runstream_common.bus.messages import Message, Rejected
+    from runstream_common.bus.messages import Message
 
 
 @pytest.fixture
@@ -81,6 +82,32 @@ async def test_a_plain_producer_needs_no_key_and_no_headers(
     await foreign.stop()
     await got.until_values({b"bare", b"odd"})
     assert {message.key for message in got.messages} == {"", "\ufffd"}
+
+
+async def test_a_bad_message_that_is_too_large_to_park_holds_up_nothing(
+    buses: Buses, kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    """A foreign producer's compression gets it past the broker's limit."""
+
+    class Rejecting(Collector):
+        async def react(self, batch: Sequence[Message]) -> Sequence[Rejected]:
+            return [Rejected(item, "TOO_LARGE", "send less") for item in batch if len(item.value) > 100]
+
+    got = Rejecting()
+    bus = await buses.start(got, dead_letter=DeadLetterPolicy(max_ratio=1.0))
+    foreign = AIOKafkaProducer(
+        bootstrap_servers=kafka_bootstrap, compression_type="zstd", max_request_size=2**26
+    )
+    await foreign.start()
+    topic = f"{topic_prefix}{TOPIC.name}"
+    placed = await foreign.send_and_wait(topic, bytes(20 * 1024 * 1024), partition=0)
+    await foreign.send_and_wait(topic, b"behind it", partition=0)
+    await foreign.stop()
+    await got.until_values({b"behind it"})
+    [letter] = await bus.list_dead_letters(TOPIC.name, "one")
+    assert (letter.reason, letter.message.value) == ("TOO_LARGE", b"")
+    assert (letter.message.partition, letter.message.offset) == (0, placed.offset)
+    assert "20971520 bytes" in letter.error
 
 
 async def test_only_what_was_handled_is_committed(
