@@ -16,6 +16,11 @@ class Positions:
         place = (topic, partition)
         self._offsets[place] = max(offset, self._offsets.get(place, offset))
 
+    def merge(self, other: Positions) -> None:
+        """Count in what another writer knows."""
+        for position in other.known():
+            self.advance(position.topic, position.partition, position.offset)
+
     def known(self) -> tuple[Position, ...]:
         """One position a partition."""
         return tuple(Position(*place, offset) for place, offset in list(self._offsets.items()))

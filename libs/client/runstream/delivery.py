@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from runstream_proto.common.v1.position_pb2 import BusPosition
+
     from runstream.batches import Batch
     from runstream.connection import Connection
     from runstream.spool import SpoolBudget
@@ -181,9 +183,11 @@ class RunDelivery:
                 *(self.run_id, record.kind.name, error.reason, error.message, self.run_dir / "rejected"),
             )
 
-    def replayed(self, record: Record) -> None:
-        """The replay reports that the server has taken a record."""
+    def replayed(self, record: Record, position: BusPosition | None) -> None:
+        """The replay reports that the server has taken a record, and where metrics lie on the bus."""
         with self.lock:
+            if position is not None:
+                self.positions.advance(position.topic, position.partition, position.offset)
             self.counters.spooled -= record.points
             self.counters.acknowledged += record.points
             if record.kind is RecordKind.CREATE_RUN:

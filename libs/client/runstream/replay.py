@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from runstream_proto.common.v1.position_pb2 import BusPosition
+
     from runstream.connection import Connection
     from runstream.operations import PendingCall
 
@@ -106,7 +108,7 @@ class Replay:
     Args:
         connection: where to.
         claim: the folder.
-        on_sent: told each record that the server took.
+        on_sent: told each record that the server took, and where metrics lie on the bus.
         on_rejected: told each record that the server refused for good, with the error.
         is_stopped: asked between records whether to stop early.
     """
@@ -115,7 +117,7 @@ class Replay:
         self,
         connection: Connection,
         claim: Claim,
-        on_sent: Callable[[Record], None] | None = None,
+        on_sent: Callable[[Record, BusPosition | None], None] | None = None,
         on_rejected: Callable[[Record, PlatformError], None] | None = None,
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -191,13 +193,13 @@ class Replay:
     def _settle_first(self, segment: Path) -> None:
         record, end, future = self._window[0]
         try:
-            future.result()
+            answer = future.result()
         except grpc.FutureCancelledError as error:
             raise Unavailable("the connection was closed") from error
         except grpc.RpcError as error:
             self._refused(record, from_rpc_error(error))
         else:
-            self._sent(record)
+            self._sent(record, answer.position)
         self._window.popleft()
         self._window_bytes -= len(record.payload)
         self._advance(segment, end)
@@ -208,14 +210,14 @@ class Replay:
         except PlatformError as error:
             self._refused(record, error)
         else:
-            self._sent(record)
+            self._sent(record, None)
         self._advance(segment, end)
 
-    def _sent(self, record: Record) -> None:
+    def _sent(self, record: Record, position: BusPosition | None) -> None:
         self.report.sent_records += 1
         self.report.sent_points += record.points
         if self._on_sent is not None:
-            self._on_sent(record)
+            self._on_sent(record, position)
 
     def _refused(self, record: Record, error: PlatformError) -> None:
         if is_retryable(error):

@@ -134,7 +134,7 @@ class Sender:
         self._wake = threading.Event()
         self._lock = threading.RLock()
         self._stopped = False
-        self._positions = Positions()
+        self._positions = Positions()  # of runs that are forgotten
         self._collector: threading.Thread | None = None
         self._stream = MetricStream(self.connection, self, self._settings.memory_max_bytes)
         self.replayer = Replayer(self.connection, self._server_dir, self._family)
@@ -220,7 +220,11 @@ class Sender:
 
     def positions(self) -> list[Position]:
         """Where everything that was acknowledged to this process ends on the bus."""
-        return list(self._positions.known())
+        positions = Positions()
+        positions.merge(self._positions)
+        for queue in list(self._queues.values()):
+            positions.merge(queue.delivery.positions)
+        return list(positions.known())
 
     def waiting_points(self) -> int:
         """Points of all runs that the server does not have yet."""
@@ -274,7 +278,6 @@ class Sender:
     def acknowledged(self, batch: Batch, topic: str, partition: int, offset: int) -> None:
         """See StreamEvents."""
         self._delivery(batch).acknowledged(batch, topic, partition, offset)
-        self._positions.advance(topic, partition, offset)
         self.replayer.notify()
 
     def refused(self, batch: Batch, error: PlatformError) -> None:
@@ -312,4 +315,5 @@ class Sender:
         if queue.rounds_to_close <= 0:
             with self._lock:
                 self._queues.pop(queue.delivery.run_id, None)
+                self._positions.merge(queue.delivery.positions)
                 self.replayer.forget(queue.delivery)
