@@ -7,11 +7,14 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn
+import traceback
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _exit_code: object = None
 _watching = False
@@ -46,6 +49,21 @@ def exit_code() -> object:
 def unhandled_error() -> BaseException | None:
     """The exception that ends the process, if one does; for atexit handlers."""
     return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+
+
+def ending_of(error: BaseException | None, code: object = None) -> tuple[Status, str]:
+    """Status and reason of a run whose block or process ends so.
+
+    Args:
+        error: exception that ends it, if any.
+        code: what sys.exit was called with, if it was.
+    """
+    if isinstance(error, SystemExit):
+        code, error = error.code, None
+    if error is None:
+        return ("FINISHED", "") if code in {None, 0} else ("FAILED", f"exited with code {code}")
+    status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+    return status, "".join(traceback.format_exception_only(error)).strip()
 
 
 def on_sigterm(action: Callable[[], None]) -> None:

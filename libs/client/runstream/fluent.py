@@ -13,7 +13,7 @@ from runstream_common.errors import FailedPrecondition
 
 from runstream.connection import grpc_was_used
 from runstream.exits import exit_code, on_sigterm, unhandled_error, watch_exit_code
-from runstream.run import FLUSH_TIMEOUT_SECONDS, Run, Status
+from runstream.run import FLUSH_TIMEOUT_SECONDS, Run
 from runstream.session import Session, prepare_child_after_fork
 from runstream.settings import Settings
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from runstream.exits import Status
     from runstream.results import Position
     from runstream.sender import FlushResult
 

@@ -7,8 +7,7 @@ import logging
 import os
 import threading
 import time
-import traceback
-from typing import TYPE_CHECKING, Literal, Self, SupportsFloat
+from typing import TYPE_CHECKING, Self, SupportsFloat
 
 from runstream_common.errors import FailedPrecondition, InvalidArgument, PlatformError
 from runstream_contract.limits import MAX_PARAMS_PER_BATCH, MAX_TAGS_PER_BATCH
@@ -17,6 +16,7 @@ from runstream_proto.metadata.v1.run_service_pb2 import LogBatchRequest, LogInpu
 from runstream_proto.metadata.v1.types_pb2 import Dataset, DatasetInput, KeyValue, RunStatus
 
 from runstream.batches import encode_batches
+from runstream.exits import ending_of
 from runstream.operations import log_batch_record, log_inputs_record, update_run_record
 from runstream.progress import FlushProgress
 from runstream.series import series_of_arrays
@@ -27,14 +27,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from runstream.exits import Status
     from runstream.results import Position
     from runstream.segments import Record
     from runstream.sender import FlushResult, RunQueue, Sender
     from runstream.session import Session
 
 log = logging.getLogger("runstream")
-
-Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 FLUSH_TIMEOUT_SECONDS = 30.0
 # A process that was told to stop gets killed soon; what is not sent by then is on disk.
@@ -278,7 +277,7 @@ class Run:
             error: exception that ends it, if any.
             exit_code: what sys.exit was called with, if it was.
         """
-        status, reason = _ending_of(error if error is not None else _exit_of(exit_code))
+        status, reason = ending_of(error, exit_code)
         if self._killed_by and (error is None or isinstance(error, SystemExit | KeyboardInterrupt)):
             status, reason = "KILLED", self._killed_by
         self.end(status, reason=reason)
@@ -347,20 +346,6 @@ def _parts(given: Mapping[str, object], field: str, size: int) -> Iterator[list[
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _ending_of(error: BaseException | None) -> tuple[Status, str]:
-    if error is None:
-        return "FINISHED", ""
-    if isinstance(error, SystemExit):
-        code = error.code
-        return ("FINISHED", "") if code in {None, 0} else ("FAILED", f"exited with code {code}")
-    status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-    return status, "".join(traceback.format_exception_only(error)).strip()
-
-
-def _exit_of(exit_code: object) -> BaseException | None:
-    return None if exit_code in {None, 0} else SystemExit(exit_code)
 
 
 def _has_ended(run_id: str) -> FailedPrecondition:

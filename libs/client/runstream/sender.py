@@ -31,7 +31,8 @@ log = logging.getLogger("runstream")
 # A thread that was inside log_metric when its run ended has long finished after two rounds.
 _ROUNDS_TO_CLOSE = 2
 _LOOK_SECONDS = 0.05
-# A server counts as away after this long: gRPC does not see for up to a second that one has come back.
+# A server counts as away when an attempt fails that was made after this long: gRPC does not see for up to a second
+# that one has come back.
 AWAY_SECONDS = 1.5
 
 
@@ -192,14 +193,15 @@ class Sender:
         deadline = time.monotonic() + timeout_seconds
         for queue in chosen:
             queue.drain()
-        failures = self.replayer.retry_now()
-        patience = time.monotonic() + AWAY_SECONDS
-        while not all(queue.settled() for queue in chosen) or not all(
-            self._safe(queue, failures, patience) for queue in chosen
-        ):
+        self.replayer.retry_now()
+        last_attempt_at = time.monotonic() + AWAY_SECONDS
+        failures: int | None = None
+        while not all(queue.settled() and self._safe(queue, failures) for queue in chosen):
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
+            if failures is None and time.monotonic() >= last_attempt_at:
+                failures = self.replayer.retry_now()
             on_wait()
             # A short wait at a time: buffers change without notice.
             self.replayer.wait_for_change(min(left, _LOOK_SECONDS))
@@ -231,11 +233,12 @@ class Sender:
         results = [queue.result() for queue in list(self._queues.values())]
         return sum(result.pending_points + result.spooled_points for result in results)
 
-    def _safe(self, queue: RunQueue, failures: int, patience: float) -> bool:
+    def _safe(self, queue: RunQueue, failures: int | None) -> bool:
+        """Whether there is no use in waiting on: nothing is in the spool, or the last attempt has failed."""
         delivery = queue.delivery
         if delivery.relayed or not delivery.spooling:
             return True
-        return self.replayer.failures > failures and time.monotonic() >= patience
+        return failures is not None and self.replayer.failures > failures
 
     def close_run(self, queue: RunQueue) -> None:
         """Stop to serve a run once everything of it has arrived; stragglers of other threads are still sent."""

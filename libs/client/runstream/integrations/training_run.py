@@ -14,7 +14,8 @@ from runstream_contract.names import key_problem
 from runstream import fluent
 
 if TYPE_CHECKING:
-    from runstream.run import Run, Status
+    from runstream.exits import Status
+    from runstream.run import Run
 
 log = logging.getLogger("runstream")
 

@@ -1,5 +1,7 @@
 """Settings, retries and the progress bar."""
 
+import re
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,14 @@ def test_delays_grow_to_a_bound_and_never_undercut_the_server():
     assert backoff.next_seconds(at_least_seconds=100) >= 100
     backoff.reset()
     assert backoff.next_seconds() <= 1
+
+
+def test_every_setting_is_documented_with_its_default():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for field in fields(Settings):
+        (row,) = re.findall(rf"^\| `RUNSTREAM_{field.name.upper()}` \| (.*?) \|", readme, re.MULTILINE)
+        if field.default is not MISSING:
+            assert row == (str(field.default).lower() or "empty"), field.name
 
 
 @pytest.mark.parametrize("terminal", [True, False])
