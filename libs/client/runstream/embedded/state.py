@@ -16,6 +16,8 @@ import psutil
 STATE_FILE = "stack.json"
 LOCK_FILE = "stack.lock"
 LOG_FILE = "logs/runstream.log"
+DYING_SECONDS = 5.0
+"""Longest wait for the lock of a supervisor that was killed and is not quite gone."""
 POLL_SECONDS = 0.02
 
 
@@ -93,18 +95,33 @@ def exclusive(data_dir: Path) -> Iterator[None]:
     """
     handle = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        deadline = time.monotonic() + DYING_SECONDS
+        while not _try_lock(handle):
             state = read_state(data_dir)
-            where = f" at {state.url} (pid {state.supervisor.pid})" if state else ""
-            raise StackRunning(
-                f"a stack already runs{where} with data in {data_dir}. Use it, choose another folder with --data-dir, "
-                f"or stop it with: runstream down --data-dir {data_dir}"
-            ) from error
+            # The threads of a killed process end one by one, and the last one takes the lock along.
+            dying = state is not None and state.supervisor.process() is None
+            if not dying or time.monotonic() > deadline:
+                raise StackRunning(_running_text(state, data_dir))
+            time.sleep(POLL_SECONDS)
         yield
     finally:
         os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _running_text(state: StackState | None, data_dir: Path) -> str:
+    where = f" at {state.url} (pid {state.supervisor.pid})" if state else ""
+    return (
+        f"a stack already runs{where} with data in {data_dir}. Use it, choose another folder with --data-dir, "
+        f"or stop it with: runstream down --data-dir {data_dir}"
+    )
 
 
 def end_leftovers(state: StackState, *, timeout_seconds: float = 10.0) -> bool:
