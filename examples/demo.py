@@ -30,16 +30,16 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
-from runstream.client import Client
+from runstream import Client
 from runstream.embedded import stack
 from runstream.embedded.options import StackOptions
 from runstream.embedded.services import free_stack_port
-from runstream.plots import draw_terminal, panels_of
+from runstream.query.plots import draw_terminal, panels_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from runstream.results import Run, RunTable
+    from runstream.query.results import Run, RunTable
 
 EXPERIMENT = "digits"
 POLL_SECONDS = 0.3

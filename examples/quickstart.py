@@ -15,8 +15,5 @@ client = runstream.Client()
 history = client.metric_history(run.run_id, "loss")
 print(run.run_id, len(history.values), "points, last", round(history.values[-1], 4))
 print(
-    [
-        r.run_name
-        for r in client.search_runs(["first-steps"], "metrics.loss < 0.1 AND params.epochs = '200'")
-    ]
+    [r.run_name for r in client.search_runs(["first-steps"], "metrics.loss < 0.1 AND params.epochs = '200'")]
 )

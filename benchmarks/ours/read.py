@@ -85,7 +85,7 @@ def chart_latency(stack: StackUnderTest, run_id: str) -> Latency:
 
 def whole_rate(stack: StackUnderTest, run_id: str, repeats: int = 5) -> float:
     """Points a second into numpy, with the SDK's client; the best of a few reads, as for the peer."""
-    from runstream.client import Client  # noqa: PLC0415 - the SDK is needed for this alone
+    from runstream import Client  # noqa: PLC0415 - the SDK is needed for this alone
 
     client = Client(stack.metadata)
     best = 0.0

@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from runstream import FlushResult
-from runstream.results_metrics import MetricHistory
+from runstream.query.results_metrics import MetricHistory
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 POINTS_PER_MODEL = 2 * 1075 + 2 * 25

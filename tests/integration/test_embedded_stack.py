@@ -16,12 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 import runstream
-from runstream.client import Client
 from runstream.embedded import stack
 from runstream.embedded.options import StackOptions
 from runstream.embedded.process import ServiceFailed
 from runstream.embedded.services import free_stack_port
 from runstream.embedded.state import LOG_FILE, StackState, read_state
+from runstream.query.client import Client
 from runstream_common.errors import DeadlineExceeded, NotFound, Unavailable
 
 EXPERIMENT = "embedded"

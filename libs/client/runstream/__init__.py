@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import runstream.environment  # noqa: F401 - before gRPC is imported
 
 if TYPE_CHECKING:
-    from runstream.async_client import AsyncClient
-    from runstream.client import Client
-    from runstream.fluent import (
+    from runstream.producer import MetricProducer
+    from runstream.query.async_client import AsyncClient
+    from runstream.query.client import Client
+    from runstream.tracking.fluent import (
         active_run,
         attach_run,
         close,
@@ -34,9 +35,8 @@ if TYPE_CHECKING:
         set_tags,
         start_run,
     )
-    from runstream.producer import MetricProducer
-    from runstream.run import Run
-    from runstream.sender import FlushResult
+    from runstream.tracking.run import Run
+    from runstream.tracking.sender import FlushResult
 
 __all__ = [
     "AsyncClient",
@@ -62,20 +62,20 @@ __all__ = [
 ]
 
 # Imported when first used: the command line must start at once, and training code that only logs should not pay for
-# queries and Kafka. Everything else comes from `runstream.fluent`.
+# queries and Kafka. Everything else comes from `runstream.tracking.fluent`.
 _MODULES = {
-    "AsyncClient": "runstream.async_client",
-    "Client": "runstream.client",
-    "FlushResult": "runstream.sender",
+    "AsyncClient": "runstream.query.async_client",
+    "Client": "runstream.query.client",
+    "FlushResult": "runstream.tracking.sender",
     "MetricProducer": "runstream.producer",
-    "Run": "runstream.run",
+    "Run": "runstream.tracking.run",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(_MODULES.get(name, "runstream.fluent")), name)
+    found = getattr(import_module(_MODULES.get(name, "runstream.tracking.fluent")), name)
     globals()[name] = found  # the next look-up is as quick as that of any name
     return found
 

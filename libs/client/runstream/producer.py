@@ -23,17 +23,17 @@ from runstream_contract.columns import decode
 from runstream_contract.limits import MAX_MESSAGE_BYTES
 from runstream_contract.names import is_run_id
 
-from runstream.batches import encode_batches
-from runstream.buffer import PointBuffer
-from runstream.retry import Backoff
 from runstream.series import series_of_arrays
+from runstream.tracking.batches import encode_batches
+from runstream.tracking.buffer import PointBuffer
+from runstream.tracking.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     import numpy.typing as npt
 
-    from runstream.batches import Batch
+    from runstream.tracking.batches import Batch
 
 log = logging.getLogger("runstream")
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from runstream_contract.columns import Float64Array, Int64Array
 
-    from runstream.buffer import PointBuffer
+    from runstream.tracking.buffer import PointBuffer
 
 
 def series_of_arrays(

@@ -9,7 +9,7 @@ from runstream_common.errors import InvalidArgument
 from runstream.cli import output
 from runstream.cli.operations import Operations, letter_shape
 from runstream.cli.options import Json, Url
-from runstream.frames import time_of
+from runstream.query.frames import time_of
 
 app = typer.Typer(no_args_is_help=True, help="List, show and replay messages that were refused.")
 

@@ -13,7 +13,7 @@ from runstream.cli.doctor_checks import Finding
 from runstream.cli.operations import STATUS_TIMEOUT_SECONDS, Operations
 from runstream.cli.options import Json, Url
 from runstream.connection import Connection
-from runstream.settings import Settings
+from runstream.tracking.settings import Settings
 
 _MARKS = {
     "ok": Text("ok", style="green"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from runstream_proto.common.v1 import operations_service_pb2 as pb
 
 from runstream.cli import output
-from runstream.spool_status import rejected_records, waiting_folders
+from runstream.tracking.spool_status import rejected_records, waiting_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

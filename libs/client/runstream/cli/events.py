@@ -10,7 +10,7 @@ from runstream_proto.common.v1 import operations_service_pb2 as pb
 from runstream.cli import output
 from runstream.cli.operations import Operations
 from runstream.cli.options import Json, Url
-from runstream.frames import time_of, time_text
+from runstream.query.frames import time_of, time_text
 
 app = typer.Typer(no_args_is_help=True, help="Follow the events of a topic.")
 

@@ -7,8 +7,8 @@ import typer
 
 from runstream.cli import output
 from runstream.cli.options import Filter, Json, OrderBy, Url, View
-from runstream.client import Client
-from runstream.results import Experiment
+from runstream.query.client import Client
+from runstream.query.results import Experiment
 
 app = typer.Typer(no_args_is_help=True, help="List, create, delete and restore experiments.")
 

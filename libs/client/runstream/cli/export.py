@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from runstream_common.errors import InvalidArgument
 
-from runstream import export as exporting
 from runstream.cli import output
 from runstream.cli.options import Filter, Json, Url, View
 from runstream.cli.runs import Experiments, all_experiments
-from runstream.client import Client
+from runstream.query import export as exporting
+from runstream.query.client import Client
 
 app = typer.Typer(no_args_is_help=True, help="Write runs or metric histories to Parquet or CSV.")
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 from runstream_common.errors import InvalidArgument, NotFound
 
-from runstream import frames, plots
 from runstream.cli import output
 from runstream.cli.options import Json, Url
-from runstream.client import Client
-from runstream.results_metrics import MetricHistory, MetricSummary
+from runstream.query import frames, plots
+from runstream.query.client import Client
+from runstream.query.results_metrics import MetricHistory, MetricSummary
 
 app = typer.Typer(no_args_is_help=True, help="Show, plot and follow metrics.")
 

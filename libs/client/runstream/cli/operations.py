@@ -9,9 +9,9 @@ from grpc_health.v1 import health_pb2
 from runstream_common.errors import PlatformError, Unimplemented
 from runstream_proto.common.v1 import operations_service_pb2 as pb
 
-from runstream.client_calls import METADATA, Call, StreamCall, method_path, ready
-from runstream.client_sending import BlockingSender
-from runstream.frames import time_of, time_text
+from runstream.query.client_calls import METADATA, Call, StreamCall, method_path, ready
+from runstream.query.client_sending import BlockingSender
+from runstream.query.frames import time_of, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from runstream.cli import output
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runstream.results import Run
+    from runstream.query.results import Run
 
 # More would not fit beside each other in a usual terminal.
 MAX_METRICS, MAX_PARAMS = 4, 3

@@ -9,8 +9,8 @@ from rich.text import Text
 from runstream.cli import output
 from runstream.cli.options import Filter, Json, OrderBy, Url, View
 from runstream.cli.run_columns import default_columns, run_cell
-from runstream.client import Client
-from runstream.results import Run, RunTable
+from runstream.query.client import Client
+from runstream.query.results import Run, RunTable
 
 app = typer.Typer(no_args_is_help=True, help="List, show, compare, delete and restore runs.")
 

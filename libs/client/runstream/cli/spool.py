@@ -8,10 +8,10 @@ import typer
 from runstream.cli import output
 from runstream.cli.options import Json, Url
 from runstream.connection import Connection, target_of
-from runstream.replay import Claim, Replay, ReplayReport
-from runstream.settings import Settings
-from runstream.spool import server_dir, writer_dirs
-from runstream.spool_status import RejectedRecord, WaitingFolder, rejected_records, waiting_folders
+from runstream.tracking.replay import Claim, Replay, ReplayReport
+from runstream.tracking.settings import Settings
+from runstream.tracking.spool import server_dir, writer_dirs
+from runstream.tracking.spool_status import RejectedRecord, WaitingFolder, rejected_records, waiting_folders
 
 app = typer.Typer(no_args_is_help=True, help="Show and send what waits on this machine's disk.")
 

@@ -10,7 +10,7 @@ from runstream.cli import output
 from runstream.cli.operations import STATUS_TIMEOUT_SECONDS, Operations, ServiceState, state_name, state_shape
 from runstream.cli.options import Json, Url
 from runstream.connection import Connection
-from runstream.frames import time_of
+from runstream.query.frames import time_of
 
 SHOWN_SCOPES = 5
 """Experiments shown with their watermark; `--json` has all that the service tells."""

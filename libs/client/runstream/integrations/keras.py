@@ -11,7 +11,7 @@ from runstream.integrations.training_run import TrainingRun
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runstream.run import Run
+    from runstream.tracking.run import Run
 
 
 class RunstreamCallback(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types

@@ -19,7 +19,7 @@ except ImportError:  # the same package under its older name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runstream.run import Run
+    from runstream.tracking.run import Run
 
 
 class RunstreamLogger(Logger):  # type: ignore[misc]  # lightning is untyped here

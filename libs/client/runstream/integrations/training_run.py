@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 from runstream_common.errors import PlatformError
 from runstream_contract.names import key_problem
 
-from runstream import fluent
+from runstream.tracking import fluent
 
 if TYPE_CHECKING:
-    from runstream.exits import Status
-    from runstream.run import Run
+    from runstream.tracking.exits import Status
+    from runstream.tracking.run import Run
 
 log = logging.getLogger("runstream")
 

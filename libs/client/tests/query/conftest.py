@@ -15,7 +15,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from runstream.client import Client
+from runstream.query.client import Client
 from runstream_common.errors import FieldViolation, InvalidArgument, NotFound, PlatformError
 from runstream_common.rpc.status import to_status
 from runstream_contract.columns import encode_series

@@ -6,8 +6,8 @@ import inspect
 
 import numpy as np
 import pytest
-from runstream.async_client import AsyncClient
-from runstream.client import Client
+from runstream.query.async_client import AsyncClient
+from runstream.query.client import Client
 from runstream_common.errors import NotFound
 
 RUN = f"{1:032x}"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from runstream.cli import output
 from runstream.cli.app import app
-from runstream.segments import Record, RecordKind
-from runstream.spool import SpoolBudget, SpoolWriter, server_dir
+from runstream.tracking.segments import Record, RecordKind
+from runstream.tracking.spool import SpoolBudget, SpoolWriter, server_dir
 from runstream_contract.columns import Series, encode
 from runstream_contract.ids import new_batch_id
 from runstream_proto.ingest.v1.ingest_service_pb2 import LogMetricsRequest

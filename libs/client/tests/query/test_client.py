@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from runstream import fluent
-from runstream.client import Client
-from runstream.client_calls import NotCaughtUp
-from runstream.results import Position, RunTable
+from runstream.query.client import Client
+from runstream.query.client_calls import NotCaughtUp
+from runstream.query.results import Position, RunTable
+from runstream.tracking import fluent
 from runstream_common.errors import InvalidArgument, NotFound, Unavailable
 from runstream_proto.metadata.v1 import metric_service_pb2 as metric_pb
 from runstream_proto.metadata.v1 import run_service_pb2 as run_pb

@@ -9,10 +9,10 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from runstream import client_translation as translation
-from runstream import frames, notebook
-from runstream.results import ComparedValue, RunComparison, RunTable
-from runstream.results_metrics import MetricHistories, MetricHistory
+from runstream.query import client_translation as translation
+from runstream.query import frames, notebook
+from runstream.query.results import ComparedValue, RunComparison, RunTable
+from runstream.query.results_metrics import MetricHistories, MetricHistory
 from runstream_proto.metadata.v1 import metric_service_pb2 as metric_pb
 from runstream_proto.metadata.v1 import types_pb2 as types_pb
 

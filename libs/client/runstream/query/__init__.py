@@ -1,0 +1,1 @@
+"""Reading experiments, runs and metrics, for programs, notebooks and exports."""

@@ -1,0 +1,1 @@
+"""Logging from training code: buffered, streamed, spooled while the server is away."""
