@@ -73,6 +73,7 @@ class RunStates:
         self._entries: OrderedDict[str, tuple[RunState, float]] = OrderedDict()
         self._waiting: dict[str, asyncio.Future[RunState]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._owner_is_away = False
 
     def known_active(self, run_id: str) -> bool:
         """Whether the run is active by a fresh cached answer; never waits."""
@@ -121,11 +122,10 @@ class RunStates:
         return entry is not None and entry[0] is RunState.ACTIVE and self._age(entry) <= limit
 
     async def _ask(self, run_id: str) -> RunState:
-        future = self._waiting.get(run_id)
-        if future is None:
-            future = self._waiting[run_id] = asyncio.get_running_loop().create_future()
-            if self._task is None or self._task.done():
-                self._task = asyncio.create_task(self._resolve_waiting(), name="run-lookup")
+        future = self._question(run_id)
+        if self._owner_is_away and self._stale_but_active(run_id):
+            # The question goes on by itself: waiting for it with every batch would stop the stream.
+            return RunState.ACTIVE
         try:
             # Shielded: another caller may wait for the same answer.
             return await asyncio.shield(future)
@@ -133,6 +133,18 @@ class RunStates:
             if error.retryable and self._stale_but_active(run_id):
                 return RunState.ACTIVE
             raise
+        finally:
+            # It holds the error, and the error's traceback this frame and with it the caller's batch: a cycle, which
+            # would keep megabytes for each refusal until the collector comes.
+            del future
+
+    def _question(self, run_id: str) -> "asyncio.Future[RunState]":
+        future = self._waiting.get(run_id)
+        if future is None:
+            future = self._waiting[run_id] = asyncio.get_running_loop().create_future()
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._resolve_waiting(), name="run-lookup")
+        return future
 
     async def _resolve_waiting(self) -> None:
         while self._waiting:
@@ -140,12 +152,16 @@ class RunStates:
             try:
                 states = await self._lookup.states(list(futures))
             except PlatformError as error:
-                self._settle(futures, error)
+                self._owner_is_away = error.retryable
+                # Without the frames: this one holds the futures that hold the error.
+                self._settle(futures, error.with_traceback(None))
             except Exception as error:  # noqa: BLE001 - whatever went wrong, the callers must hear of it
                 failure = Unavailable("the metadata service cannot be asked", retry_after_seconds=1.0)
-                failure.__cause__ = error
+                failure.__cause__ = error.with_traceback(None)
+                self._owner_is_away = True
                 self._settle(futures, failure)
             else:
+                self._owner_is_away = False
                 for run_id in futures:
                     self._remember(run_id, states.get(run_id, RunState.UNKNOWN))
                 self._settle(futures, states)

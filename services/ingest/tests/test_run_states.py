@@ -1,6 +1,8 @@
 """The cache in front of the metadata service."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -18,13 +20,20 @@ class Owner:
         self.runs = states
         self.calls: list[list[str]] = []
         self.away = False
+        self.held: asyncio.Event | None = None
 
     async def states(self, run_ids: Sequence[str]) -> dict[str, RunState]:
         self.calls.append(list(run_ids))
         await asyncio.sleep(0)
+        if self.held is not None:
+            await self.held.wait()
         if self.away:
             raise Unavailable("away", retry_after_seconds=1)
         return {run_id: self.runs.get(run_id, RunState.UNKNOWN) for run_id in run_ids}
+
+
+class Batch:
+    """Stands for the bytes of a batch."""
 
 
 @pytest.fixture
@@ -78,6 +87,50 @@ async def test_known_run_is_trusted_while_the_owner_is_away(clock: ManualClock) 
     clock.advance(100)
     with pytest.raises(Unavailable):
         await states.require_active("a")
+
+
+async def test_while_the_owner_is_away_known_runs_do_not_wait_for_it(clock: ManualClock) -> None:
+    """A lookup that fails takes its time: a stream that waited for one with each batch would all but stop."""
+    owner = Owner(a=RunState.ACTIVE)
+    states = RunStates(owner, POLICY, clock)
+    await states.require_active("a")
+    owner.away = True
+    clock.advance(50)
+    await states.require_active("a")
+    owner.held = asyncio.Event()
+    for _ in range(100):
+        await states.require_active("a")
+    owner.away = False
+    owner.held.set()
+    while not states.known_active("a"):
+        await asyncio.sleep(0)
+    assert len(owner.calls) == 3
+
+
+async def test_a_failed_question_leaves_no_garbage_that_holds_the_batch(clock: ManualClock) -> None:
+    """A batch may have 16 MiB; memory must not depend on when the garbage collector comes."""
+    owner = Owner()
+    owner.away = True
+    states = RunStates(owner, POLICY, clock)
+
+    async def accept(data: Batch) -> type[Exception]:
+        try:
+            await states.require_active("a")
+        except Unavailable as error:
+            return type(error)
+        return type(data)
+
+    batch = Batch()
+    alive = weakref.ref(batch)
+    gc.collect()
+    gc.disable()
+    try:
+        assert await asyncio.create_task(accept(batch)) is Unavailable
+        del batch
+        await asyncio.sleep(0)
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 async def test_memory_is_bounded(clock: ManualClock) -> None:

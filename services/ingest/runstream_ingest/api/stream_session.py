@@ -104,7 +104,9 @@ class StreamSession:
             if not forwarded:
                 self._in_flight.release(size_bytes)
         self._pending += 1
-        durable.add_done_callback(lambda done: self._settle(message.sequence, batch, done))
+        # The number alone: the decoded message is as large as its bytes, and would be kept until they are durable.
+        sequence = message.sequence
+        durable.add_done_callback(lambda done: self._settle(sequence, batch, done))
 
     def _settle(self, sequence: int, batch: CheckedBatch, durable: "asyncio.Future[Position]") -> None:
         self._pending -= 1
