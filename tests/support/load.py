@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import grpc
@@ -32,14 +32,8 @@ if TYPE_CHECKING:
 STREAM_METHOD = "/runstream.ingest.v1.IngestService/StreamMetrics"
 KEYS = ("loss", "accuracy")
 START_MS = 1_700_000_000_000
-PATIENCE_SECONDS = 25.0
+PATIENCE_SECONDS = 60.0
 """How long anything may take on a loaded machine; a passing test never waits that long."""
-
-WINDOW_BATCHES = 64
-"""Unacknowledged batches that a client keeps before it waits."""
-
-PAUSE_SECONDS = 0.005
-"""Between two new batches, so that a load costs a known share of the machine."""
 
 RECONNECT_SECONDS = 0.1
 
@@ -67,15 +61,20 @@ class RunLoad:
         target: ingest's ``host:port``.
         run_id: an active run.
         points: points of each key in a batch.
+        window_batches: unacknowledged batches that it keeps before it waits.
+        pause_seconds: between two new batches, so that a load costs a known share of the machine.
     """
 
     target: str
     run_id: str
     points: int = 100
+    window_batches: int = 64
+    pause_seconds: float = 0.005
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     batch_count: int = 0
     acknowledged_count: int = 0
     broken_streams: int = 0
+    sent_bytes: int = 0
     refusals: list[BatchRejection] = field(default_factory=list)
     positions: dict[int, BusPosition] = field(default_factory=dict)
     _unacknowledged: dict[int, bytes] = field(default_factory=dict)
@@ -111,6 +110,7 @@ class RunLoad:
             while not reader.done() and not self._finished:
                 number = self._due_again() or await self._new()
                 if number:
+                    self.sent_bytes += len(self._unacknowledged[number])
                     await call.write(self._unacknowledged[number])
                 else:
                     await self._wake.wait()
@@ -122,6 +122,11 @@ class RunLoad:
             reader.cancel()
             call.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it waits for acknowledgements."""
+        return len(self._unacknowledged) >= self.window_batches
 
     @property
     def _finished(self) -> bool:
@@ -137,9 +142,9 @@ class RunLoad:
 
     async def _new(self) -> int:
         """Number of a new batch; 0 when no more are wanted now."""
-        if self.stop.is_set() or len(self._unacknowledged) >= WINDOW_BATCHES:
+        if self.stop.is_set() or self.is_full:
             return 0
-        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(self.pause_seconds)
         return self._make()
 
     def finish(self) -> None:
@@ -182,10 +187,14 @@ class RunLoad:
 
 
 class Load:
-    """Several runs that log at once, from the start of the block until ``finish``."""
+    """Several runs that log at once, from the start of the block until ``finish``.
 
-    def __init__(self, stack: ServiceStack, run_ids: Sequence[str]) -> None:
-        self.runs = [RunLoad(stack.ingest.target, run_id) for run_id in run_ids]
+    Args:
+        options: see RunLoad.
+    """
+
+    def __init__(self, stack: ServiceStack, run_ids: Sequence[str], **options: Any) -> None:
+        self.runs = [RunLoad(stack.ingest.target, run_id, **options) for run_id in run_ids]
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Load:
