@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
 TOPOLOGIES = ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)]
 DATABASE = "runstream"
+GRACE_SECONDS = 15.0
+BOUND_BYTES = 16 * 1024 * 1024
+"""As small as the largest message allows, so that a test can offer many times as much."""
+
+DEPLOYMENT_SETTINGS = {
+    "RUNSTREAM_SHUTDOWN_GRACE_SECONDS": f"{GRACE_SECONDS:g}",
+    "RUNSTREAM_IN_FLIGHT_MAX_BYTES": str(BOUND_BYTES),
+    "RUNSTREAM_PUBLISH_MAX_IN_FLIGHT_BYTES": str(BOUND_BYTES),
+    # Batches whose bus is away come back soon.
+    "RUNSTREAM_PUBLISH_TIMEOUT_SECONDS": "2",
+}
 
 
 @dataclass(frozen=True)
@@ -34,12 +45,20 @@ class Deployment:
     postgres: PostgresServer
     kafka: KafkaServer | None
 
+    def repair(self) -> None:
+        """Start what a failed test left dead, so that it fails alone."""
+        if not self.postgres.is_ready():
+            self.postgres.restart()
+        if self.kafka is not None and not self.kafka.is_running():
+            self.kafka.start()
+        self.stack.recover()
 
-@pytest.fixture(scope="module", params=TOPOLOGIES)
-def deployment(
+
+@pytest.fixture(scope="session", params=TOPOLOGIES)
+def running_deployment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """A running deployment of the module's own; each test leaves it running."""
+    """One deployment a topology for all tests that kill parts of it: its start costs more than most of them."""
     with contextlib.ExitStack() as servers:
         postgres = servers.enter_context(running_postgres())
         postgres.create_database(DATABASE)
@@ -49,20 +68,27 @@ def deployment(
             tmp_path_factory.mktemp("services"),
             database_url=database_url,
             bus_url=f"kafka://{kafka.bootstrap}" if kafka else database_url,
-            settings=getattr(request.module, "SETTINGS", {}),
+            settings=DEPLOYMENT_SETTINGS,
         )
         servers.callback(stack.stop)
         stack.start()
         yield Deployment(stack, postgres, kafka)
 
 
-@pytest.fixture(scope="module", params=TOPOLOGIES)
+@pytest.fixture
+def deployment(running_deployment: Deployment) -> Deployment:
+    """A running deployment, any part of which the test may kill."""
+    running_deployment.repair()
+    return running_deployment
+
+
+@pytest.fixture(scope="session", params=TOPOLOGIES)
 def stack(
     request: pytest.FixtureRequest,
     postgres_server: PostgresServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ServiceStack]:
-    """Running services of the module's own over the shared servers, which stay up."""
+    """Running services over the shared servers, which stay up. A test leaves both services running."""
     kafka = request.getfixturevalue("kafka_server") if request.param == "kafka" else None
     with fresh_database(postgres_server) as database_url:
         running = ServiceStack(
@@ -70,7 +96,6 @@ def stack(
             database_url=database_url,
             bus_url=f"kafka://{kafka.bootstrap}" if kafka else database_url,
             topic_prefix=f"test-{uuid.uuid4().hex[:12]}.",
-            settings=getattr(request.module, "SETTINGS", {}),
         )
         try:
             running.start()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
+import sys
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import confluent_kafka
@@ -15,40 +19,19 @@ from runstream_proto.events.v1.run_logged_pb2 import MetricSeries, RunLogged
 
 from tests.support.load import create_run
 from tests.support.messages import DeadLetters, histories_with
-from tests.support.postgres import PostgresServer, fresh_database
-from tests.support.service_stack import ServiceStack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import grpc
 
-    from deploy.local.kafka.kafka import KafkaServer
     from tests.support.load import History
+    from tests.support.service_stack import ServiceStack
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.parametrize("stack", ["kafka"], indirect=True)]
 
 START_MS = 1_700_000_000_000
 JSON = {"content-type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def stack(
-    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ServiceStack]:
-    """A metadata service over Kafka. No ingest: these producers go past it."""
-    with fresh_database(postgres_server) as database_url:
-        running = ServiceStack(
-            tmp_path_factory.mktemp("services"),
-            database_url=database_url,
-            bus_url=f"kafka://{kafka_server.bootstrap}",
-            topic_prefix=f"test-{uuid.uuid4().hex[:12]}.",
-        )
-        try:
-            running.metadata.start()
-            yield running
-        finally:
-            running.stop()
 
 
 @pytest.fixture
@@ -114,7 +97,7 @@ async def test_a_single_point_as_json(producer: Producer, channel: grpc.aio.Chan
     # No step is step 0, and no key on the record is no reason to refuse it.
     lone = {"run_id": run_id, "key": "accuracy", "value": 1, "timestamp_ms": START_MS + 1}
     await producer.send(None, json.dumps(lone).encode(), {"content-type": "application/json; charset=utf-8"})
-    found = await histories_with(channel, run_id, {"loss", "accuracy"})
+    found = await histories_with(channel, run_id, {"loss": 1, "accuracy": 1})
     assert points_of(found["loss"]) == [(7, START_MS, 0.25)]
     assert points_of(found["accuracy"]) == [(0, START_MS + 1, 1.0)]
 
@@ -134,7 +117,7 @@ async def test_a_batch_of_points_as_json(producer: Producer, channel: grpc.aio.C
     message = {"run_id": run_id, "batch_id": str(uuid.uuid4()), "metrics": metrics}
     for _ in range(2):
         await producer.send(run_id, json.dumps(message).encode(), JSON)
-    found = await histories_with(channel, run_id, {"loss", "accuracy", "odd"})
+    found = await histories_with(channel, run_id, {"loss": 20, "accuracy": 20, "odd": 3})
     assert points_of(found["loss"]) == [(step, START_MS + step, 1 / (step + 1)) for step in range(20)]
     assert points_of(found["accuracy"]) == [(step, START_MS + step, step / 20) for step in range(20)]
     np.testing.assert_array_equal(found["odd"].values, [np.nan, np.inf, -np.inf])
@@ -150,7 +133,7 @@ async def test_columns_as_json(producer: Producer, channel: grpc.aio.Channel) ->
         "values": [step * 0.5 for step in steps],
     }
     await producer.send(run_id, json.dumps({"run_id": run_id, "series": [series]}).encode(), JSON)
-    found = await histories_with(channel, run_id, {"loss"})
+    found = await histories_with(channel, run_id, {"loss": 100})
     assert points_of(found["loss"]) == [(step, START_MS + step, step * 0.5) for step in steps]
 
 
@@ -167,7 +150,7 @@ async def test_protobuf(producer: Producer, channel: grpc.aio.Channel) -> None:
     await producer.send(run_id, event.SerializeToString(), {"content-type": "application/x-protobuf"})
     event.batch_id, event.series[0].key = "", "accuracy"
     await producer.send(run_id, event.SerializeToString(), {})
-    found = await histories_with(channel, run_id, {"loss", "accuracy"})
+    found = await histories_with(channel, run_id, {"loss": 2, "accuracy": 2})
     expected = [(0, START_MS, 0.5), (1, START_MS + 1, 0.25)]
     assert points_of(found["loss"]) == points_of(found["accuracy"]) == expected
 
@@ -237,5 +220,63 @@ async def test_bad_messages_are_parked_with_what_to_fix_and_good_ones_beside_the
     # Same key, same partition: what lies behind the last bad one was applied, so all of them were.
     last = {"run_id": run_id, "key": "end", "value": 1, "timestamp_ms": START_MS}
     await producer.send(run_id, json.dumps(last).encode(), JSON)
-    found = await histories_with(channel, run_id, {"loss", "end"})
+    found = await histories_with(channel, run_id, {"loss": len(BAD), "end": 1})
     assert found["loss"].steps.tolist() == list(range(len(BAD)))
+
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
+DOCUMENTED_RUN = "4f2a9c31d1e84f6c8f0e8d0c7b1a2e35"
+
+
+def blocks(language: str) -> list[str]:
+    """The document's code in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+
+
+async def test_the_documented_json_is_accepted_as_it_stands(
+    producer: Producer, channel: grpc.aio.Channel
+) -> None:
+    run_id = await create_run(channel)
+    for value in blocks("json"):
+        # The documented batch id is the same for both producers.
+        text = value.replace(DOCUMENTED_RUN, run_id).replace("0190163d", uuid.uuid4().hex[:8])
+        await producer.send(run_id, text.encode(), JSON)
+    found = await histories_with(channel, run_id, {"loss": 4, "gradient_norm": 1})
+    assert found["loss"].steps.tolist() == [0, 1, 2, 7]
+    assert found["gradient_norm"].values.tolist() == [float("inf")]
+    assert await DeadLetters(channel).of(run_id) == []
+
+
+async def test_the_documented_programs_run_as_they_stand(
+    stack: ServiceStack, channel: grpc.aio.Channel, kafka_bootstrap: str
+) -> None:
+    producing, consuming = (
+        code.replace("localhost:9092", kafka_bootstrap)
+        .replace('"run-logged"', f'"{stack.topic_prefix}run-logged"')
+        .replace('"run-changed"', f'"{stack.topic_prefix}run-changed"')
+        .replace('"my-deployer"', f'"{stack.topic_prefix}my-deployer"')
+        for code in blocks("python")
+    )
+    run_id = await create_run(channel)
+    listener = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", consuming, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        program = await asyncio.create_subprocess_exec(sys.executable, "-c", producing, run_id)
+        assert await program.wait() == 0
+        await histories_with(channel, run_id, {"loss": 100})
+        async with asyncio.timeout(60):
+            assert listener.stdout is not None
+            told = [line.decode().split() async for line in lines_until(listener.stdout, run_id)]
+        assert told[-1] == [run_id, "RUN_CHANGE_CREATED", "RUNNING"]
+    finally:
+        listener.kill()
+        await listener.wait()
+
+
+async def lines_until(stream: asyncio.StreamReader, text: str) -> AsyncIterator[bytes]:
+    """Lines up to and with the first that holds the text."""
+    async for line in stream:
+        yield line
+        if text in line.decode():
+            return

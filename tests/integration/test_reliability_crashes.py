@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.conftest import GRACE_SECONDS
 from tests.support.load import Load, check_exactly_once, create_run, until
 
 if TYPE_CHECKING:
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Deployment
     from tests.support.service_stack import Service
 
-SETTINGS = {
-    # Batches whose bus is away come back soon.
-    "RUNSTREAM_PUBLISH_TIMEOUT_SECONDS": "3",
-    "RUNSTREAM_SHUTDOWN_GRACE_SECONDS": "15",
-}
-GRACE_SECONDS = 15.0
 RUNS = 3
 
 

@@ -164,7 +164,7 @@ async def test_points_of_an_unknown_run_are_applied_by_a_replay_once_the_run_is_
     assert {letter.reason for letter in letters} == {"RUN_NOT_FOUND"}
     assert await create_run(channel, run_id) == run_id
     assert await dead_letters.replay(letters) == 2
-    history = (await histories_with(channel, run_id, {KEY}))[KEY]
+    history = (await histories_with(channel, run_id, {KEY: 20}))[KEY]
     np.testing.assert_array_equal(history.steps, np.arange(20))
     assert await dead_letters.of(run_id) == []
     assert await stored_point_counts(stack.database_url, run_id) == {KEY: 20}
@@ -187,5 +187,5 @@ async def test_points_of_a_deleted_run_are_applied_by_a_replay_once_it_is_restor
     letters = await dead_letters.wait_for(run_id, 1)
     await runs.RestoreRun(RestoreRunRequest(run_id=run_id), timeout=30)
     assert await dead_letters.replay(letters) == 1
-    history = (await histories_with(channel, run_id, {KEY}))[KEY]
+    history = (await histories_with(channel, run_id, {KEY: 1}))[KEY]
     assert history.values.tolist() == [0.5]

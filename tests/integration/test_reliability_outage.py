@@ -24,6 +24,7 @@ from runstream_contract.columns import INT64, encode
 from runstream_contract.ids import new_batch_id, new_run_id
 from runstream_proto.ingest.v1.ingest_service_pb2 import LogMetricsResponse
 
+from tests.integration.conftest import BOUND_BYTES
 from tests.support.load import (
     PATIENCE_SECONDS,
     Load,
@@ -44,12 +45,6 @@ if TYPE_CHECKING:
     from tests.support.service_stack import Service, ServiceStack
 
 OUTAGE_SECONDS = float(os.environ.get("RUNSTREAM_TEST_OUTAGE_SECONDS", "3"))
-BOUND_BYTES = 16 * 1024 * 1024
-SETTINGS = {
-    "RUNSTREAM_IN_FLIGHT_MAX_BYTES": str(BOUND_BYTES),
-    "RUNSTREAM_PUBLISH_MAX_IN_FLIGHT_BYTES": str(BOUND_BYTES),
-    "RUNSTREAM_PUBLISH_TIMEOUT_SECONDS": "2",
-}
 
 CALLERS = 8
 LARGE_POINTS = 40_000
@@ -258,7 +253,7 @@ async def test_training_goes_on_and_the_sdk_spools_until_the_server_is_back(
     training = await Training.start(stack, run_id, tmp_path / "spool")
     try:
         async with stack.channel() as channel:
-            await histories_with(channel, run_id, {"loss"})
+            await histories_with(channel, run_id, {"loss": 1})
         if what == "bus":
             async with bus_away(deployment):
                 await training.more_logged(5000)

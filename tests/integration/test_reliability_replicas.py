@@ -49,6 +49,7 @@ async def test_replicas_share_the_load_and_one_may_die(stack: ServiceStack) -> N
         await load.more_acknowledged()
         await load.finish()
     await check_exactly_once(stack, load)
+    second.stop()
 
 
 def test_three_replicas_migrate_an_empty_database_at_once(tmp_path: Path, database_url: str) -> None:

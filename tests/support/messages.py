@@ -20,7 +20,7 @@ from runstream_proto.common.v1.position_pb2 import BusPosition
 from tests.support.load import PATIENCE_SECONDS, read_histories
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     import grpc
     from runstream_common.bus.api import Bus
@@ -88,9 +88,13 @@ class DeadLetters:
         return int((await self._stub.ReplayDeadLetters(request, timeout=PATIENCE_SECONDS)).replayed_count)
 
 
-async def histories_with(channel: grpc.aio.Channel, run_id: str, keys: set[str]) -> dict[str, History]:
-    """A run's histories, once every key has some; for messages whose position is not known."""
+async def histories_with(
+    channel: grpc.aio.Channel, run_id: str, counts: Mapping[str, int]
+) -> dict[str, History]:
+    """A run's histories, once every key has so many points; for messages whose position is not known."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not keys <= (found := await read_histories(channel, run_id)).keys():
+        while True:
+            found = await read_histories(channel, run_id)
+            if all(key in found and len(found[key].steps) >= count for key, count in counts.items()):
+                return found
             await asyncio.sleep(0.05)
-    return found
