@@ -1,10 +1,10 @@
 """A load generator: streams 1000-point batches to ingest and says what became durable and when.
 
-Runs as a process of its own (`python -m benchmarks.ours.generator …`), as training jobs do; prints one JSON line.
+Runs as a process of its own (`python -m benchmarks.ours.generator LOAD`, see Load), as training jobs do; prints one JSON line.
 """
 
-import argparse
 import asyncio
+import contextlib
 import json
 import sys
 import time
@@ -16,8 +16,11 @@ import numpy as np
 import uvloop
 from runstream_contract.columns import FLOAT64, INT64
 from runstream_contract.ids import new_batch_id
+from runstream_proto.common.v1.position_pb2 import BusPosition
 from runstream_proto.events.v1.run_logged_columns_pb2 import MetricSeriesColumns, RunLoggedColumns
 from runstream_proto.ingest.v1.ingest_service_pb2 import StreamMetricsResponse
+from runstream_proto.metadata.v1.run_service_pb2 import GetRunRequest
+from runstream_proto.metadata.v1.run_service_pb2_grpc import RunServiceStub
 
 from benchmarks import workload
 
@@ -25,6 +28,30 @@ METHOD = "/runstream.ingest.v1.IngestService/StreamMetrics"
 WINDOW_BATCHES = 128
 """Unacknowledged batches a stream keeps on its way."""
 VALUE_POOL = 64
+FOLLOW_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Load:
+    """What to send.
+
+    Attributes:
+        ingest: ingest's "host:port".
+        metadata: the metadata service's "host:port".
+        run_ids: runs to write to, one stream each.
+        seconds: how long to send.
+        keys: keys in a batch.
+        rate_per_second: batches a second over all runs; None for as fast as it goes.
+        max_behind: batches that may be acknowledged and not yet queryable; None for any number.
+    """
+
+    ingest: str
+    metadata: str
+    run_ids: list[str]
+    seconds: float
+    keys: int = workload.BATCH_KEYS
+    rate_per_second: float | None = None
+    max_behind: int | None = None
 
 
 @dataclass
@@ -72,10 +99,57 @@ class Batches:
         return message.SerializeToString()
 
 
+class Pace:
+    """Holds the senders back while too much of what was acknowledged is not yet queryable.
+
+    Args:
+        metadata: channel to the metadata service, asked when positions are applied; None for no limit.
+        run_id: any run, whose read waits.
+        max_behind: batches acknowledged and not yet known to be queryable.
+    """
+
+    def __init__(
+        self, metadata: grpc.aio.Channel | None, run_id: str, max_behind: int, outcome: Outcome
+    ) -> None:
+        self._runs = RunServiceStub(metadata) if metadata is not None else None
+        self._run_id = run_id
+        self._max_behind = max_behind
+        self._outcome = outcome
+        self._queryable = 0
+        self._moved = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Return when another batch may be sent."""
+        while self._runs is not None and self._acknowledged() - self._queryable >= self._max_behind:
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def follow(self) -> None:
+        """Keep learning what is queryable, until cancelled."""
+        while self._runs is not None:
+            reached = self._acknowledged()
+            positions = [
+                BusPosition(topic="run-logged", partition=partition, offset=offset)
+                for partition, offset in self._outcome.positions.items()
+            ]
+            request = GetRunRequest(run_id=self._run_id, wait_for=positions, wait_timeout_ms=60_000)
+            answer = await self._runs.GetRun(request)
+            if answer.freshness.caught_up:
+                self._queryable = reached
+                self._moved.set()
+            await asyncio.sleep(FOLLOW_SECONDS)
+
+    def _acknowledged(self) -> int:
+        return sum(self._outcome.batches.values())
+
+
 class Stream:
     """One StreamMetrics call that writes to one run."""
 
-    def __init__(self, channel: grpc.aio.Channel, run_id: str, batches: Batches, outcome: Outcome) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, run_id: str, batches: Batches, outcome: Outcome, pace: Pace
+    ) -> None:
+        self._pace = pace
         self._call = channel.stream_stream(METHOD, response_deserializer=StreamMetricsResponse.FromString)()
         self._run_id = run_id
         self._batches = batches
@@ -88,6 +162,7 @@ class Stream:
         """Send until the deadline, then wait for every answer."""
         reader = asyncio.create_task(self._read())
         async for number in self._numbers(deadline, rate_per_second):
+            await self._pace.wait()
             await self._window.acquire()
             data = self._batches.make(self._run_id, number)
             self._sent[number + 1] = time.perf_counter()
@@ -118,26 +193,25 @@ class Stream:
                 self._window.release()
 
 
-async def generate(
-    target: str, run_ids: list[str], seconds: float, keys: int, rate_per_second: float | None
-) -> Outcome:
-    """Stream to every run at once.
-
-    Args:
-        target: ingest's "host:port".
-        run_ids: runs to write to, one stream each.
-        seconds: how long to send.
-        keys: keys in a batch.
-        rate_per_second: batches a second over all runs; None for as fast as it goes.
-    """
+async def generate(load: Load) -> Outcome:
+    """Stream to every run at once."""
     outcome = Outcome()
-    batches = Batches(keys)
-    each = None if rate_per_second is None else rate_per_second / len(run_ids)
-    async with grpc.aio.insecure_channel(target) as channel:
-        streams = [Stream(channel, run_id, batches, outcome) for run_id in run_ids]
+    batches = Batches(load.keys)
+    each = None if load.rate_per_second is None else load.rate_per_second / len(load.run_ids)
+    async with contextlib.AsyncExitStack() as channels:
+        ingest = await channels.enter_async_context(grpc.aio.insecure_channel(load.ingest))
+        metadata = (
+            await channels.enter_async_context(grpc.aio.insecure_channel(load.metadata))
+            if load.max_behind is not None
+            else None
+        )
+        pace = Pace(metadata, load.run_ids[0], load.max_behind or 0, outcome)
+        follower = asyncio.create_task(pace.follow())
+        streams = [Stream(ingest, run_id, batches, outcome, pace) for run_id in load.run_ids]
         started = time.perf_counter()
-        await asyncio.gather(*(stream.run(started + seconds, each) for stream in streams))
+        await asyncio.gather(*(stream.run(started + load.seconds, each) for stream in streams))
         outcome.seconds = time.perf_counter() - started
+        follower.cancel()
     outcome.points = sum(outcome.batches.values()) * workload.BATCH_POINTS
     delays = [delay for stream in streams for delay in stream.delays]
     outcome.ack_ms = (float(np.median(delays)) * 1000, float(np.percentile(delays, 99)) * 1000)
@@ -145,22 +219,9 @@ async def generate(
 
 
 def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--runs", required=True, help="run ids, comma-separated")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--keys", type=int, default=workload.BATCH_KEYS)
-    parser.add_argument(
-        "--rate", type=float, default=None, help="batches a second; as fast as it goes if not given"
-    )
-    arguments = parser.parse_args()
-    outcome = uvloop.run(
-        generate(
-            arguments.target, arguments.runs.split(","), arguments.seconds, arguments.keys, arguments.rate
-        )
-    )
-    json.dump(asdict(outcome), sys.stdout)
+    """Run from the command line: the load as JSON in, the outcome as JSON out."""
+    load = Load(**json.loads(sys.argv[1]))
+    json.dump(asdict(uvloop.run(generate(load))), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import asyncio
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import grpc
 import numpy as np
@@ -21,6 +22,7 @@ from runstream_proto.metadata.v1.run_service_pb2_grpc import RunServiceStub
 from runstream_proto.metadata.v1.types_pb2 import KeyValue, RunStatus
 
 from benchmarks import workload
+from benchmarks.ours.generator import Load
 from benchmarks.ours.stack import MemoryWatch, StackUnderTest, module
 from benchmarks.peer.read import Latency
 
@@ -29,8 +31,8 @@ STREAMS = 4
 """Runs that are written at once, one stream each."""
 CATCH_UP_SECONDS = 600.0
 MAX_WAIT_MS = 60_000
-BOUNDED_LAG_SECONDS = 2.0
-"""Lag at the end of a sustained load that still counts as kept up with."""
+MAX_BEHIND_BATCHES = 1000
+"""Bound on the lag of a sustained load: a million points, about a second of it."""
 
 
 @dataclass(frozen=True)
@@ -84,39 +86,13 @@ def wait_applied(
     raise TimeoutError(f"not everything was queryable within {seconds:g} s")
 
 
-def sustained_rate(stack: StackUnderTest, seconds: float, points_per_second: float) -> WriteRate:
-    """The greatest rate that is kept up with: after the load, everything is queryable within the bound.
-
-    Args:
-        stack: the stack under test.
-        seconds: length of each try.
-        points_per_second: where to start; each further try asks for a tenth less.
-
-    Raises:
-        RuntimeError: no rate down to a third of the first was kept up with.
-    """
-    for step in range(10):
-        wanted = points_per_second * 0.9**step
-        found = write_rate(stack, seconds, points_per_second=wanted)
-        if found.catch_up_seconds <= BOUNDED_LAG_SECONDS:
-            return found
-    raise RuntimeError(f"lag grew beyond {BOUNDED_LAG_SECONDS:g} s at every rate tried")
-
-
-def write_rate(
-    stack: StackUnderTest,
-    seconds: float,
-    *,
-    keys: int = workload.BATCH_KEYS,
-    points_per_second: float | None = None,
-) -> WriteRate:
+def write_rate(stack: StackUnderTest, seconds: float, *, max_behind: int | None = None) -> WriteRate:
     """Stream batches, then wait until all are queryable, and count them.
 
     Args:
         stack: the stack under test.
         seconds: how long to send.
-        keys: keys in a batch.
-        points_per_second: rate to send at; None for as fast as batches are acknowledged.
+        max_behind: bound on the lag, batches; None to send as fast as batches are acknowledged.
 
     Raises:
         RuntimeError: a batch was refused, or the counts differ.
@@ -124,8 +100,7 @@ def write_rate(
     with stack.channel() as channel:
         run_ids = new_runs(channel, new_experiment(channel, "rate"), STREAMS)
         with MemoryWatch(stack) as memory:
-            rate = points_per_second / workload.BATCH_POINTS if points_per_second else None
-            outcome = _generate(stack, run_ids, seconds, keys, rate)
+            outcome = _generate(Load(stack.ingest, stack.metadata, run_ids, seconds, max_behind=max_behind))
             accepted = time.perf_counter()
             wait_applied(channel, run_ids[0], {int(p): o for p, o in outcome["positions"].items()})
             queryable = time.perf_counter()
@@ -140,26 +115,12 @@ def write_rate(
     )
 
 
-def _generate(
-    stack: StackUnderTest, run_ids: list[str], seconds: float, keys: int, rate: float | None = None
-) -> dict:
-    arguments = [
-        "--target",
-        stack.ingest,
-        "--runs",
-        ",".join(run_ids),
-        "--seconds",
-        str(seconds),
-        "--keys",
-        str(keys),
-    ]
-    if rate is not None:
-        arguments += ["--rate", str(rate)]
-    process = module("benchmarks.ours.generator", *arguments)
+def _generate(load: Load) -> dict[str, Any]:
+    process = module("benchmarks.ours.generator", json.dumps(asdict(load)))
     output, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"the load generator ended with status {process.returncode}")
-    outcome = json.loads(output)
+    outcome: dict[str, Any] = json.loads(output)
     if outcome["refused"]:
         raise RuntimeError(f"{len(outcome['refused'])} batches were refused: {outcome['refused'][0]}")
     return outcome
@@ -187,7 +148,8 @@ def queryable_delay(
         seconds = max(10.0, samples * 0.1)
         with ThreadPoolExecutor(1) as pool:
             rate = background_points_per_second / workload.BATCH_POINTS
-            load = pool.submit(_generate, stack, run_ids[1:], seconds, workload.BATCH_KEYS, rate)
+            background = Load(stack.ingest, stack.metadata, run_ids[1:], seconds, rate_per_second=rate)
+            load = pool.submit(_generate, background)
             delays = []
             for number in range(samples):
                 delays.append(
