@@ -50,6 +50,9 @@ MAX_POLL_INTERVAL_MS = 300_000
 
 CONNECT_RETRY_SECONDS = 1.0
 STOP_SECONDS = 15.0
+LEAVE_SECONDS = 8.0
+"""How long the batch in hand may take to be committed and the group to be left. What is not committed then is delivered
+again; what was published must still be flushed within the service's grace period."""
 
 
 class KafkaTransport:
@@ -105,7 +108,7 @@ class KafkaTransport:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         # Concurrently: one after the other could take the graceful timeout each.
-        await asyncio.gather(*(subscriber.stop() for subscriber in self._broker.subscribers))
+        await asyncio.gather(*(_leave(subscriber) for subscriber in self._broker.subscribers))
 
     async def stop(self) -> None:
         await self._publisher.flush()
@@ -172,6 +175,15 @@ class KafkaTransport:
         )
         subscriber(runner.on_batch)
         self._tasks.append(asyncio.create_task(runner.watch_lag()))
+
+
+async def _leave(subscriber: Any) -> None:
+    try:
+        async with asyncio.timeout(LEAVE_SECONDS):
+            await subscriber.stop()
+    except TimeoutError:
+        # aiokafka waits without a limit for tasks of its own to end.
+        log.warning("subscription_stop_timed_out", seconds=LEAVE_SECONDS)
 
 
 def _producer_options(settings: BusSettings) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
+from runstream_common.bus import kafka
 from runstream_common.bus.factory import build_bus
 from runstream_common.bus.messages import Position, Rejected
 from runstream_common.bus.policy import DeadLetterPolicy
@@ -221,3 +222,21 @@ async def test_a_group_that_never_was_has_no_dead_letters(buses: Buses) -> None:
     assert await bus.count_dead_letters(TOPIC.name, "nobody") == 0
     with pytest.raises(NotFound):
         await anext(aiter(bus.tail("no-such-topic")))
+
+
+async def test_a_subscription_that_does_not_stop_keeps_nothing_from_being_flushed(
+    buses: Buses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiokafka may wait for ever for a task of its own; what was published must become durable all the same."""
+    monkeypatch.setattr(kafka, "LEAVE_SECONDS", 0.05)
+    bus = await buses.start(Collector())
+    transport: Any = bus._transport
+    (subscriber,) = transport._broker.subscribers
+    stop, hung = subscriber.stop, asyncio.Event()
+    monkeypatch.setattr(subscriber, "stop", hung.wait)
+    published = bus.send(TOPIC.name, "key", b"value")
+    await transport.stop_subscriptions()
+    monkeypatch.setattr(subscriber, "stop", stop)
+    await bus.stop()
+    assert published.done()
+    assert published.exception() is None
