@@ -25,7 +25,12 @@ def generate(into: Path) -> None:
     sources = sorted(str(path) for path in (ROOT / "runstream").rglob("*.proto"))
     well_known = str(resources.files("grpc_tools") / "_proto")
     outputs = [f"--{kind}_out={into}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    status = protoc.main(["protoc", f"-I{ROOT}", f"-I{well_known}", *outputs, *sources])
+    # Beside this interpreter, which need not be on the PATH.
+    programs = Path(sys.executable).parent
+    plugins = [
+        f"--plugin=protoc-gen-{name}={programs / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")
+    ]
+    status = protoc.main(["protoc", f"-I{ROOT}", f"-I{well_known}", *plugins, *outputs, *sources])
     if status != 0:
         raise SystemExit(status)
     package = into / "runstream_proto"

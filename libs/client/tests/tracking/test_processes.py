@@ -144,7 +144,9 @@ os.kill(os.getpid(), signal.SIGKILL)
     server.stop()
     assert run_script(killed, environment).returncode == -signal.SIGKILL
     server.start()
-    flush = "import sys\nfrom runstream.cli.app import main\nsys.argv = ['runstream', 'spool', 'flush']\nmain()"
+    flush = (
+        "import sys\nfrom runstream.cli.app import main\nsys.argv = ['runstream', 'spool', 'flush']\nmain()"
+    )
     done = run_script(flush, environment)
     assert done.returncode == 0, done.stderr
     assert len(server.only_run().points) == 100
