@@ -159,7 +159,8 @@ async def test_another_replica_takes_over(database: Database, database_url: str)
     await asyncio.gather(leader, return_exceptions=True)
     async with database.transaction() as session:
         await outbox.publish(session, "sold", "a", b"2")
-    await eventually(lambda: second.of("a") == [b"2"])
+    # The first event comes again when the leader ended between publishing and deleting it: at least once.
+    await eventually(lambda: second.of("a")[-1:] == [b"2"])
     follower.cancel()
     await asyncio.gather(follower, return_exceptions=True)
     await elsewhere.stop()
