@@ -31,14 +31,26 @@ class ServiceSpec:
     environment: Mapping[str, str]
 
 
-SERVICE_MODULES = {"metadata": "runstream_metadata", "ingest": "runstream_ingest"}
+SERVICE_MODULES = {
+    "metadata": "runstream_metadata",
+    "ingest": "runstream_ingest",
+    "artifact": "runstream_artifact",
+    "registry": "runstream_registry",
+}
 """Services in start order with their modules. The first one has the stack's main port."""
+
+DATA_PORT_DISTANCE = 20
+"""From the artifact service's gRPC port to the HTTP port where it serves files of a local folder."""
+
+
+def _data_port(port: int) -> int:
+    return port + list(SERVICE_MODULES).index("artifact") + DATA_PORT_DISTANCE
 
 
 def stack_ports(port: int) -> list[int]:
     """Every port that a stack listens on when `port` is its main one."""
     ports = [port + index for index in range(len(SERVICE_MODULES))]
-    return ports + [number + ADMIN_PORT_DISTANCE for number in ports]
+    return [*ports, *(number + ADMIN_PORT_DISTANCE for number in ports), _data_port(port)]
 
 
 def free_stack_port(host: str = "127.0.0.1") -> int:
@@ -61,6 +73,9 @@ def service_specs(options: StackOptions, database_url: str) -> list[ServiceSpec]
         # An empty host tells clients to use the host that they reached us by.
         "RUNSTREAM_SERVICES": ",".join(f"{name}=:{port}" for name, port in ports.items()),
         "RUNSTREAM_METADATA_TARGET": f"{options.host}:{ports['metadata']}",
+        "RUNSTREAM_ARTIFACT_TARGET": f"{options.host}:{ports['artifact']}",
+        "RUNSTREAM_ARTIFACT_HTTP_HOST": options.host,
+        "RUNSTREAM_ARTIFACT_HTTP_PORT": str(_data_port(options.port)),
         "RUNSTREAM_BUS_URL": f"kafka://{options.kafka.removeprefix('kafka://')}"
         if options.kafka
         else database_url,

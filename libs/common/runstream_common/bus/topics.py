@@ -44,8 +44,43 @@ RUN_CHANGED = Topic(
     key="run id",
     message="runstream.events.v1.RunChanged",
 )
+ARTIFACT_STORED = Topic(
+    name="artifact-stored",
+    summary="Files of a run, model or trace became visible.",
+    key="id of the run, logged model, model version or trace",
+    message="runstream.events.v1.ArtifactStored",
+)
+# Few, and read by deployment scripts: as JSON they need no schema and no tools.
+MODEL_PROMOTED = Topic(
+    name="model-promoted",
+    summary="A model version was promoted to an alias or stage.",
+    key="model name",
+    message="runstream.events.v1.ModelPromoted",
+    content_types=("application/json",),
+)
+MODEL_VERSION_CREATED = Topic(
+    name="model-version-created",
+    summary="A version of a model or prompt was registered.",
+    key="model name",
+    message="runstream.events.v1.ModelVersionCreated",
+    content_types=("application/json",),
+)
+MODEL_CHANGED = Topic(
+    name="model-changed",
+    summary="A registered model, version or prompt changed in another way.",
+    key="model name",
+    message="runstream.events.v1.ModelChanged",
+    content_types=("application/json",),
+)
 
-TOPICS: tuple[Topic, ...] = (RUN_LOGGED, RUN_CHANGED)
+TOPICS: tuple[Topic, ...] = (
+    RUN_LOGGED,
+    RUN_CHANGED,
+    ARTIFACT_STORED,
+    MODEL_PROMOTED,
+    MODEL_VERSION_CREATED,
+    MODEL_CHANGED,
+)
 """Every topic that is created at start."""
 
 

@@ -60,6 +60,16 @@ class OperationsServiceStub:
                 request_serializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.TailEventsRequest.SerializeToString,
                 response_deserializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.TailEventsResponse.FromString,
                 _registered_method=True)
+        self.ConsumeEvents = channel.stream_stream(
+                '/runstream.common.v1.OperationsService/ConsumeEvents',
+                request_serializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.ConsumeEventsRequest.SerializeToString,
+                response_deserializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.ConsumeEventsResponse.FromString,
+                _registered_method=True)
+        self.DeleteConsumerGroup = channel.unary_unary(
+                '/runstream.common.v1.OperationsService/DeleteConsumerGroup',
+                request_serializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.DeleteConsumerGroupRequest.SerializeToString,
+                response_deserializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.DeleteConsumerGroupResponse.FromString,
+                _registered_method=True)
 
 
 class OperationsServiceServicer:
@@ -101,6 +111,21 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ConsumeEvents(self, request_iterator, context):
+        """Consumes a topic under a durable consumer group: each event is sent once the one before is settled, and is sent
+        again, also to another member of the group, until it is. The first request starts, every later one settles.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteConsumerGroup(self, request, context):
+        """Forgets a consumer group that nobody needs any more, with what waits for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +153,16 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.TailEvents,
                     request_deserializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.TailEventsRequest.FromString,
                     response_serializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.TailEventsResponse.SerializeToString,
+            ),
+            'ConsumeEvents': grpc.stream_stream_rpc_method_handler(
+                    servicer.ConsumeEvents,
+                    request_deserializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.ConsumeEventsRequest.FromString,
+                    response_serializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.ConsumeEventsResponse.SerializeToString,
+            ),
+            'DeleteConsumerGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteConsumerGroup,
+                    request_deserializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.DeleteConsumerGroupRequest.FromString,
+                    response_serializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.DeleteConsumerGroupResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +301,60 @@ class OperationsService:
             '/runstream.common.v1.OperationsService/TailEvents',
             runstream_dot_common_dot_v1_dot_operations__service__pb2.TailEventsRequest.SerializeToString,
             runstream_dot_common_dot_v1_dot_operations__service__pb2.TailEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConsumeEvents(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/runstream.common.v1.OperationsService/ConsumeEvents',
+            runstream_dot_common_dot_v1_dot_operations__service__pb2.ConsumeEventsRequest.SerializeToString,
+            runstream_dot_common_dot_v1_dot_operations__service__pb2.ConsumeEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteConsumerGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.common.v1.OperationsService/DeleteConsumerGroup',
+            runstream_dot_common_dot_v1_dot_operations__service__pb2.DeleteConsumerGroupRequest.SerializeToString,
+            runstream_dot_common_dot_v1_dot_operations__service__pb2.DeleteConsumerGroupResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,12 @@ class OperationsServiceStub:
     """Sends parked messages to their consumer group once more; each leaves the dead letter when it has been sent."""
     TailEvents: _grpc.UnaryStreamMultiCallable[_operations_service_pb2.TailEventsRequest, _operations_service_pb2.TailEventsResponse]
     """Follows the events of a topic as they arrive."""
+    ConsumeEvents: _grpc.StreamStreamMultiCallable[_operations_service_pb2.ConsumeEventsRequest, _operations_service_pb2.ConsumeEventsResponse]
+    """Consumes a topic under a durable consumer group: each event is sent once the one before is settled, and is sent
+    again, also to another member of the group, until it is. The first request starts, every later one settles.
+    """
+    DeleteConsumerGroup: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.DeleteConsumerGroupRequest, _operations_service_pb2.DeleteConsumerGroupResponse]
+    """Forgets a consumer group that nobody needs any more, with what waits for it."""
 
 @_typing.type_check_only
 class OperationsServiceAsyncStub(OperationsServiceStub):
@@ -59,6 +65,12 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     """Sends parked messages to their consumer group once more; each leaves the dead letter when it has been sent."""
     TailEvents: _aio.UnaryStreamMultiCallable[_operations_service_pb2.TailEventsRequest, _operations_service_pb2.TailEventsResponse]  # type: ignore[assignment]
     """Follows the events of a topic as they arrive."""
+    ConsumeEvents: _aio.StreamStreamMultiCallable[_operations_service_pb2.ConsumeEventsRequest, _operations_service_pb2.ConsumeEventsResponse]  # type: ignore[assignment]
+    """Consumes a topic under a durable consumer group: each event is sent once the one before is settled, and is sent
+    again, also to another member of the group, until it is. The first request starts, every later one settles.
+    """
+    DeleteConsumerGroup: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.DeleteConsumerGroupRequest, _operations_service_pb2.DeleteConsumerGroupResponse]  # type: ignore[assignment]
+    """Forgets a consumer group that nobody needs any more, with what waits for it."""
 
 class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     """What an operator asks of a service that consumes from the bus."""
@@ -102,5 +114,23 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_operations_service_pb2.TailEventsResponse], _abc.AsyncIterator[_operations_service_pb2.TailEventsResponse]]:
         """Follows the events of a topic as they arrive."""
+
+    @_abc_1.abstractmethod
+    def ConsumeEvents(
+        self,
+        request_iterator: _MaybeAsyncIterator[_operations_service_pb2.ConsumeEventsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_operations_service_pb2.ConsumeEventsResponse], _abc.AsyncIterator[_operations_service_pb2.ConsumeEventsResponse]]:
+        """Consumes a topic under a durable consumer group: each event is sent once the one before is settled, and is sent
+        again, also to another member of the group, until it is. The first request starts, every later one settles.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteConsumerGroup(
+        self,
+        request: _operations_service_pb2.DeleteConsumerGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_service_pb2.DeleteConsumerGroupResponse, _abc.Awaitable[_operations_service_pb2.DeleteConsumerGroupResponse]]:
+        """Forgets a consumer group that nobody needs any more, with what waits for it."""
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
