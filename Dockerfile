@@ -1,4 +1,4 @@
-# Every service from one file: `docker build --target ingest .`, `docker build --target metadata .`
+# Every service from one file: `docker build --target ingest .`, and likewise metadata, artifact, registry.
 # All targets share their layers and differ only in what they start.
 
 ARG PYTHON_VERSION=3.12
@@ -17,16 +17,20 @@ COPY pyproject.toml uv.lock ./
 COPY proto/pyproject.toml proto/
 COPY libs/common/pyproject.toml libs/common/
 COPY libs/client/pyproject.toml libs/client/
+COPY services/artifact/pyproject.toml services/artifact/
 COPY services/ingest/pyproject.toml services/ingest/
 COPY services/metadata/pyproject.toml services/metadata/
+COPY services/registry/pyproject.toml services/registry/
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv sync --frozen --no-dev --no-install-workspace --package runstream-ingest --package runstream-metadata
+    uv sync --frozen --no-dev --no-install-workspace \
+        --package runstream-artifact --package runstream-ingest --package runstream-metadata --package runstream-registry
 
 COPY proto proto
 COPY libs/common libs/common
 COPY services services
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv sync --frozen --no-dev --no-editable --package runstream-ingest --package runstream-metadata
+    uv sync --frozen --no-dev --no-editable \
+        --package runstream-artifact --package runstream-ingest --package runstream-metadata --package runstream-registry
 
 
 FROM python:${PYTHON_VERSION}-slim AS service
@@ -46,6 +50,14 @@ EXPOSE 5050 5060
 STOPSIGNAL SIGTERM
 # Whether the process is alive. Whether it can work is /readyz, which must not get a container killed.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "/opt/probe.py", "healthz"]
+
+
+FROM service AS artifact
+CMD ["python", "-m", "runstream_artifact"]
+
+
+FROM service AS registry
+CMD ["python", "-m", "runstream_registry"]
 
 
 FROM service AS ingest

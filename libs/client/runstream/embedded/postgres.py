@@ -33,7 +33,7 @@ _TOOL_TIMEOUT_SECONDS = 120.0
 # so synchronous_commit stays on.
 DEFAULT_SETTINGS: Mapping[str, str] = {
     "shared_buffers": "256MB",
-    "max_connections": "100",
+    "max_connections": "200",
     "synchronous_commit": "on",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",

@@ -22,6 +22,7 @@ class ServiceSpec:
         port: gRPC port.
         admin_port: port of /healthz, /readyz and /metrics.
         environment: settings it gets on top of the supervisor's own environment.
+        data_port: HTTP port where it serves files; None for services that serve none.
     """
 
     name: str
@@ -29,6 +30,7 @@ class ServiceSpec:
     port: int
     admin_port: int
     environment: Mapping[str, str]
+    data_port: int | None = None
 
 
 SERVICE_MODULES = {
@@ -97,6 +99,7 @@ def service_specs(options: StackOptions, database_url: str) -> list[ServiceSpec]
                 "RUNSTREAM_GRPC_PORT": str(ports[name]),
                 "RUNSTREAM_ADMIN_PORT": str(ports[name] + ADMIN_PORT_DISTANCE),
             },
+            _data_port(options.port) if name == "artifact" else None,
         )
         for name, module in SERVICE_MODULES.items()
     ]
