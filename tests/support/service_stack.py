@@ -16,7 +16,7 @@ import psutil
 from deploy.local.process import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 READY_SECONDS = 60.0
@@ -37,7 +37,7 @@ class Service:
     """One service as a process. Its ports stay the same over restarts.
 
     Args:
-        name: ``ingest`` or ``metadata``.
+        name: ``ingest``, ``metadata``, ``artifact`` or ``registry``.
         label: names the log file; unlike ``name`` it is unique among replicas.
         directory: where the log goes.
         environment: its settings, on top of the test's own environment; read at each start.
@@ -147,14 +147,16 @@ class Service:
 
 
 class ServiceStack:
-    """Ingest and metadata over one database and one bus.
+    """The services over one database, one bus and one object store.
 
     Args:
-        directory: for logs.
+        directory: for logs, and for files where no object store is given.
         database_url: an empty database.
         bus_url: ``kafka://…`` or a PostgreSQL URL.
         topic_prefix: keeps deployments on one cluster apart.
-        settings: further RUNSTREAM_ settings of both services.
+        settings: further RUNSTREAM_ settings of all services.
+        names: the services that ``start`` starts, in this order.
+        object_store_url: ``s3://…``; empty means a folder.
     """
 
     def __init__(
@@ -165,6 +167,8 @@ class ServiceStack:
         bus_url: str,
         topic_prefix: str = "",
         settings: Mapping[str, str] | None = None,
+        names: Sequence[str] = ("metadata", "ingest"),
+        object_store_url: str = "",
     ) -> None:
         self.database_url = database_url
         self.bus_url = bus_url
@@ -178,14 +182,24 @@ class ServiceStack:
             "RUNSTREAM_MIGRATE_ON_START": "true",
             "RUNSTREAM_KAFKA_PARTITIONS": "4",
             "RUNSTREAM_LOG_FORMAT": "json",
+            "RUNSTREAM_OBJECT_STORE_URL": object_store_url or f"file://{directory / 'objects'}",
+            "RUNSTREAM_ARTIFACT_HTTP_HOST": "127.0.0.1",
+            "RUNSTREAM_ARTIFACT_HTTP_PORT": str(free_port()),
             **(settings or {}),
         }
         self.metadata = self._service("metadata")
         self.ingest = self._service("ingest")
+        self.artifact = self._service("artifact")
+        self.registry = self._service("registry")
         self.replicas: list[Service] = []
-        ports = f"ingest={self.ingest.target},metadata={self.metadata.target}"
+        known = {service.name: service for service in self._all()}
+        self.services = [known[name] for name in names]
         self._environment.update(
-            {"RUNSTREAM_SERVICES": ports, "RUNSTREAM_METADATA_TARGET": self.metadata.target}
+            {
+                "RUNSTREAM_SERVICES": ",".join(f"{s.name}={s.target}" for s in self.services),
+                "RUNSTREAM_METADATA_TARGET": self.metadata.target,
+                "RUNSTREAM_ARTIFACT_TARGET": self.artifact.target,
+            }
         )
 
     @property
@@ -194,9 +208,11 @@ class ServiceStack:
         return self.bus_url.startswith("kafka")
 
     def start(self) -> None:
-        """Start both services and block until they are ready."""
-        self.metadata.start()
-        self.ingest.start()
+        """Start the services and block until they are ready."""
+        for service in self.services:
+            service.spawn()
+        for service in self.services:
+            service.wait_ready()
 
     def new_metadata_replica(self) -> Service:
         """Another metadata service of the same group, not yet started."""
@@ -204,22 +220,31 @@ class ServiceStack:
         self.replicas.append(replica)
         return replica
 
+    def new_registry_replica(self) -> Service:
+        """Another registry over the same database, not yet started."""
+        replica = self._service("registry", f"registry-{len(self.replicas) + 2}")
+        self.replicas.append(replica)
+        return replica
+
     def recover(self) -> None:
-        """Start whichever service is down, and block until both are ready."""
-        for service in (self.metadata, self.ingest):
+        """Start whichever service is down, and block until all are ready."""
+        for service in self.services:
             if service.exit_code() is not None:
                 service.spawn()
-        for service in (self.metadata, self.ingest):
+        for service in self.services:
             service.wait_ready()
 
     def stop(self) -> None:
         """End every process."""
-        for service in (*self.replicas, self.ingest, self.metadata):
+        for service in (*self.replicas, *reversed(self._all())):
             service.stop()
 
     def channel(self, service: Service | None = None) -> grpc.aio.Channel:
         """A channel to a service, metadata if none is given; it comes back soon after a restart."""
         return open_test_channel((service or self.metadata).target)
+
+    def _all(self) -> tuple[Service, ...]:
+        return self.metadata, self.ingest, self.artifact, self.registry
 
     def _service(self, name: str, label: str | None = None) -> Service:
         return Service(name, label or name, self._directory, self._environment)
