@@ -22,6 +22,18 @@ HISTORY_POINTS = 1_000_000
 HISTORY_KEY = "loss"
 CHART_POINTS = 1000
 
+REGISTRY_MODELS = 1_000
+REGISTRY_VERSIONS = 100_000
+VERSION_TAG_KEYS = ("team", "stage", "task")
+VERSION_TAGS = [{"key": key, "value": "bench"} for key in VERSION_TAG_KEYS]
+VERSION_FILTER = "tags.team = 'v7'"
+VERSION_ORDER_BY = "creation_timestamp DESC"
+VERSION_PAGE = 100
+
+SMALL_FILES = 2_000
+SMALL_FILE_BYTES = 10 * 1024
+LARGE_FILE_BYTES = 2 * 1024**3
+
 START_MS = 1_750_000_000_000
 """Timestamp of step 0, ms since the epoch; later steps are one second apart."""
 

@@ -15,7 +15,7 @@ import grpc
 import psutil
 from runstream.embedded import stack as embedded
 from runstream.embedded.options import StackOptions
-from runstream.embedded.ports import PortTaken, free_port, require_free
+from runstream.embedded.services import free_stack_port
 from runstream.embedded.state import read_state
 
 T = TypeVar("T")
@@ -32,12 +32,14 @@ class StackUnderTest:
         data_dir: its data directory.
         metadata: gRPC target of the metadata service.
         ingest: gRPC target of the ingest service.
+        registry: gRPC target of the registry service.
     """
 
     topology: str
     data_dir: Path
     metadata: str
     ingest: str
+    registry: str
 
     def processes(self) -> dict[str, psutil.Process]:
         """The services' processes by name."""
@@ -52,32 +54,33 @@ class StackUnderTest:
 
 
 @contextlib.contextmanager
-def running_stack(data_dir: Path, database_url: str, kafka: str | None) -> Iterator[StackUnderTest]:
+def running_stack(
+    data_dir: Path, database_url: str, kafka: str | None, object_store_url: str | None = None
+) -> Iterator[StackUnderTest]:
     """Start the stack as `runstream up` does; stop it afterwards.
 
     Args:
         data_dir: an empty folder.
         database_url: an empty database on the server that the peer uses too.
         kafka: bootstrap servers, or None for the PostgreSQL bus.
+        object_store_url: `s3://…`, or None for a folder.
     """
-    port = _free_ports()
-    options = StackOptions(data_dir=data_dir, port=port, kafka=kafka, database_url=database_url)
+    port = free_stack_port()
+    options = StackOptions(
+        data_dir=data_dir,
+        port=port,
+        kafka=kafka,
+        database_url=database_url,
+        object_store_url=object_store_url,
+    )
     embedded.start_detached(options)
     try:
         topology = "kafka" if kafka else "embedded"
-        yield StackUnderTest(topology, data_dir, f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}")
+        yield StackUnderTest(
+            topology, data_dir, f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}", f"127.0.0.1:{port + 3}"
+        )
     finally:
         embedded.stop(data_dir)
-
-
-def _free_ports() -> int:
-    """A port whose neighbours are free too."""
-    while True:
-        port = free_port()
-        with contextlib.suppress(PortTaken, OverflowError):
-            for used in (port, port + 1, port + 10, port + 11):
-                require_free("127.0.0.1", used, "benchmark")
-            return port
 
 
 class MemoryWatch:

@@ -3,6 +3,7 @@
 Everything here is synchronous; from a coroutine, call it with `asyncio.to_thread`.
 """
 
+from benchmarks.peer.artifacts import FolderTimes, folder_times
 from benchmarks.peer.load import (
     LoadedHistory,
     load_history,
@@ -16,6 +17,7 @@ from benchmarks.peer.read import (
     history_whole_rate,
     search_runs_latency,
 )
+from benchmarks.peer.registry import create_version_rate, load_versions, search_versions_latency
 from benchmarks.peer.server import MlflowServer
 from benchmarks.peer.write import (
     AppendGrowth,
@@ -30,6 +32,7 @@ from benchmarks.peer.write import (
 
 __all__ = [
     "AppendGrowth",
+    "FolderTimes",
     "HistoryRate",
     "Latency",
     "LoadedHistory",
@@ -38,13 +41,17 @@ __all__ = [
     "Rate",
     "append_growth",
     "create_run_rate",
+    "create_version_rate",
+    "folder_times",
     "history_chart_latency",
     "history_whole_rate",
     "load_history",
     "load_points",
     "load_search_experiment",
+    "load_versions",
     "log_batch_rate",
     "log_metric_rate",
     "search_runs_latency",
+    "search_versions_latency",
     "write_delay",
 ]

@@ -18,7 +18,7 @@ from benchmarks.peer.load import load_points
 from benchmarks.peer.read import Latency, repeat
 from benchmarks.peer.server import MlflowServer
 
-_CONNECTIONS = (1, 2, 3, 4)
+CONNECTIONS = (1, 2, 3, 4)
 _PROBE_SHARE = 0.25
 _SAMPLE_SECONDS = 0.5
 _LOG_METRIC_SCRIPT = Path(__file__).with_name("log_metric_script.py")
@@ -73,7 +73,7 @@ def log_batch_rate(
     server: MlflowServer,
     seconds: float,
     *,
-    connections: Sequence[int] = _CONNECTIONS,
+    connections: Sequence[int] = CONNECTIONS,
     keys: int = workload.BATCH_KEYS,
 ) -> Rate:
     """Measure points a second through `runs/log-batch`, 1000 points a request.
@@ -100,11 +100,11 @@ def log_batch_rate(
 
         return write
 
-    return _best_rate(server, writer, seconds, connections)
+    return best_rate(server, writer, seconds, connections)
 
 
 def create_run_rate(
-    server: MlflowServer, seconds: float, *, connections: Sequence[int] = _CONNECTIONS, params: int = 5
+    server: MlflowServer, seconds: float, *, connections: Sequence[int] = CONNECTIONS, params: int = 5
 ) -> Rate:
     """Measure runs a second: create, log params in one batch, set finished (three requests)."""
     experiment_id = server.create_experiment(f"create-run-{uuid.uuid4().hex[:8]}")
@@ -121,7 +121,7 @@ def create_run_rate(
 
         return write
 
-    return _best_rate(server, writer, seconds, connections)
+    return best_rate(server, writer, seconds, connections)
 
 
 def write_delay(server: MlflowServer, *, calls: int = 100, seconds: float = 30.0) -> Latency:
@@ -175,7 +175,7 @@ def log_metric_rate(
     return LoggingRate(**json.loads(finished.stdout.splitlines()[-1]))
 
 
-def _best_rate(
+def best_rate(
     server: MlflowServer,
     writer: Callable[[PeerClient], Callable[[], int]],
     seconds: float,
