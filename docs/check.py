@@ -11,6 +11,7 @@ from pathlib import Path
 from runstream_common.settings import settings_table
 from runstream_ingest.settings import IngestSettings
 from runstream_metadata.settings import MetadataSettings
+from runstream_registry.settings import RegistrySettings
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGURATION = ROOT / "docs" / "configuration.md"
@@ -51,7 +52,9 @@ def with_tables(text: str) -> str:
     """
     if BEGIN not in text or END not in text:
         raise SystemExit(f"{CONFIGURATION.relative_to(ROOT)} needs the lines {BEGIN} and {END}")
-    tables = "\n\n".join((settings_table(), settings_table(IngestSettings, MetadataSettings)))
+    tables = "\n\n".join(
+        (settings_table(), settings_table(IngestSettings, MetadataSettings, RegistrySettings))
+    )
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n\n{tables}\n\n{END}{rest.split(END)[1]}"
 

@@ -1,0 +1,81 @@
+"""Refusals of this service, with the reasons that clients key on."""
+
+from __future__ import annotations
+
+from runstream_common.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+)
+
+
+class ModelNotFound(NotFound):
+    """There is no model, or prompt, of that name."""
+
+    default_reason = "MODEL_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"registered model {name!r} does not exist", metadata={"name": name[:250]})
+
+
+class ModelNameTaken(AlreadyExists):
+    """A model or prompt has the name; both share one name space (MLflow)."""
+
+    default_reason = "MODEL_NAME_TAKEN"
+
+    def __init__(self, name: str, *, prompt: bool) -> None:
+        kind = "prompt" if prompt else "registered model"
+        super().__init__(f"a {kind} named {name!r} exists", metadata={"name": name[:250], "kind": kind})
+
+
+class VersionNotFound(NotFound):
+    """The model has no such version."""
+
+    default_reason = "VERSION_NOT_FOUND"
+
+    def __init__(self, name: str, what: int | str) -> None:
+        wanted = f"version {what}" if isinstance(what, int) else what
+        super().__init__(f"registered model {name!r} has no {wanted}", metadata={"name": name[:250]})
+
+
+class AliasNotFound(InvalidArgument):
+    """The model has no such alias. An invalid argument and not a missing thing, as in MLflow."""
+
+    default_reason = "ALIAS_NOT_FOUND"
+
+    def __init__(self, name: str, alias: str) -> None:
+        description = f"registered model {name!r} has no alias {alias!r}"
+        super().__init__(
+            [FieldViolation("alias", description)], metadata={"name": name[:250], "alias": alias[:255]}
+        )
+
+
+class VersionIdTaken(AlreadyExists):
+    """The chosen version id belongs to a version of another model."""
+
+    default_reason = "VERSION_ID_TAKEN"
+
+    def __init__(self, version_id: str) -> None:
+        super().__init__(
+            f"version_id {version_id} belongs to another model", metadata={"version_id": version_id}
+        )
+
+
+class NoFiles(FailedPrecondition):
+    """The source of a version holds no files."""
+
+    default_reason = "SOURCE_HAS_NO_FILES"
+
+
+class SourceNotFound(NotFound):
+    """The source of a version names something that does not exist."""
+
+    default_reason = "SOURCE_NOT_FOUND"
+
+
+class PromptImmutable(FailedPrecondition):
+    """What a prompt version says never changes."""
+
+    default_reason = "PROMPT_IMMUTABLE"
