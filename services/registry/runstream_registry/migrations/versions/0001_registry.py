@@ -235,6 +235,7 @@ AUDIT = (
     """,
 )
 
+# Events are "ENTITY.ACTION"; the pattern is the glob of ``models`` as LIKE takes it. Secrets may be encrypted.
 WEBHOOKS = (
     """
     CREATE TABLE registry.webhook (
@@ -245,6 +246,7 @@ WEBHOOKS = (
         description          text NOT NULL DEFAULT '',
         status               smallint NOT NULL,
         models               text NOT NULL DEFAULT '',
+        model_pattern        text NOT NULL DEFAULT '%',
         secret               text NOT NULL DEFAULT '',
         previous_secret      text NOT NULL DEFAULT '',
         previous_secret_ends timestamptz,
@@ -252,6 +254,8 @@ WEBHOOKS = (
         last_updated_time_ms bigint NOT NULL
     )
     """,
+    # State 1 waits, 2 was delivered, 3 was given up. Attempts after ``round_start`` count against the limit: sending
+    # once more begins a new round.
     """
     CREATE TABLE registry.delivery (
         delivery_id      uuid PRIMARY KEY,
@@ -261,12 +265,14 @@ WEBHOOKS = (
         body             text NOT NULL,
         state            smallint NOT NULL,
         attempt_count    integer NOT NULL DEFAULT 0,
+        round_start      integer NOT NULL DEFAULT 0,
         creation_time_ms bigint NOT NULL,
         next_attempt_at  timestamptz,
         leased_until     timestamptz
     )
     """,
-    "CREATE INDEX delivery_due_idx ON registry.delivery (next_attempt_at) WHERE state = 1",
+    "CREATE INDEX delivery_due_idx ON registry.delivery (webhook_id, next_attempt_at) WHERE state = 1",
+    "CREATE INDEX delivery_time_idx ON registry.delivery (creation_time_ms)",
     "CREATE INDEX delivery_webhook_idx ON registry.delivery (webhook_id, creation_time_ms DESC, delivery_id)",
     """
     CREATE TABLE registry.delivery_attempt (
