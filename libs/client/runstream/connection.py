@@ -7,6 +7,7 @@ a host means the host that the user gave (the embedded stack, port-forwarding).
 from __future__ import annotations
 
 import ctypes
+import getpass
 import json
 import os
 import threading
@@ -16,6 +17,7 @@ from weakref import WeakSet
 
 import grpc
 from runstream_common.errors import InvalidArgument, Unavailable
+from runstream_common.rpc.actor import ACTOR_KEY, encode_actor
 from runstream_common.rpc.status import from_rpc_error
 from runstream_contract.limits import MAX_MESSAGE_BYTES
 from runstream_proto.common.v1 import discovery_service_pb2 as discovery_pb
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _Stub = TypeVar("_Stub")
 
 URL_VARIABLE = "RUNSTREAM_URL"
+ACTOR_VARIABLE = "RUNSTREAM_ACTOR"
 DEFAULT_URL = "localhost:5050"
 DEFAULT_PORT = 5050
 DISCOVERY_TIMEOUT_SECONDS = 5.0
@@ -44,6 +47,31 @@ _RETRIED = (
     ("runstream.metadata.v1.RunService", "SearchRuns"),
     ("runstream.metadata.v1.ExperimentService", "GetExperiment"),
     ("runstream.metadata.v1.ExperimentService", "SearchExperiments"),
+    ("runstream.registry.v1.ModelService", "GetModel"),
+    ("runstream.registry.v1.ModelService", "SearchModels"),
+    # The client chooses the version's id, so that the second try finds what the first one made.
+    ("runstream.registry.v1.ModelService", "CreateVersion"),
+    ("runstream.registry.v1.ModelService", "GetVersion"),
+    ("runstream.registry.v1.ModelService", "SearchVersions"),
+    ("runstream.registry.v1.ModelService", "GetLatestVersions"),
+    ("runstream.registry.v1.ModelService", "ResolveVersion"),
+    ("runstream.registry.v1.ModelService", "GetLineage"),
+    ("runstream.registry.v1.PromotionService", "ListPromotions"),
+    ("runstream.registry.v1.PromotionService", "GetPolicy"),
+    ("runstream.registry.v1.PromotionService", "ListPolicies"),
+    ("runstream.registry.v1.PromotionService", "GetRequest"),
+    ("runstream.registry.v1.PromotionService", "ListRequests"),
+    ("runstream.registry.v1.PromotionService", "ListAuditEntries"),
+    ("runstream.registry.v1.PromptService", "GetPromptVersion"),
+    ("runstream.registry.v1.PromptService", "SearchPrompts"),
+    ("runstream.registry.v1.PromptService", "ListPromptVersions"),
+    ("runstream.registry.v1.PromptService", "DiffPromptVersions"),
+    ("runstream.registry.v1.PromptService", "RenderPrompt"),
+    ("runstream.registry.v1.PromptService", "LinkPromptVersion"),
+    ("runstream.registry.v1.PromptService", "ListPromptLinks"),
+    ("runstream.registry.v1.WebhookService", "GetWebhook"),
+    ("runstream.registry.v1.WebhookService", "ListWebhooks"),
+    ("runstream.registry.v1.WebhookService", "ListDeliveries"),
 )
 
 
@@ -97,6 +125,23 @@ def target_of(url: str | None = None) -> str:
     if not host or "/" in host or not port.isdigit():
         raise InvalidArgument.of("url", f"{given!r} is no address; give host:port, such as {DEFAULT_URL}")
     return f"{host}:{port}"
+
+
+def actor_name() -> str:
+    """Who makes the calls of this process: RUNSTREAM_ACTOR, or else the user that the system names; may be empty."""
+    given = os.environ.get(ACTOR_VARIABLE, "").strip()
+    if given:
+        return given
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user need not have a name
+        return ""
+
+
+def call_metadata() -> tuple[tuple[str, str], ...]:
+    """What every call says of itself: who makes it, which the registry's audit trail records."""
+    name = encode_actor(actor_name())
+    return ((ACTOR_KEY, name),) if name else ()
 
 
 def deployment_of(answer: discovery_pb.ListServicesResponse, target: str) -> Deployment:

@@ -10,7 +10,13 @@ from runstream_common.rpc.status import from_rpc_error
 from runstream_proto.common.v1 import discovery_service_pb2 as discovery_pb
 from runstream_proto.common.v1.discovery_service_pb2_grpc import DiscoveryServiceStub
 
-from runstream.connection import DISCOVERY_TIMEOUT_SECONDS, channel_options, deployment_of, target_of
+from runstream.connection import (
+    DISCOVERY_TIMEOUT_SECONDS,
+    call_metadata,
+    channel_options,
+    deployment_of,
+    target_of,
+)
 from runstream.query.client_calls import DEFAULT_TIMEOUT_SECONDS
 from runstream.query.client_sending import caused
 from runstream.query.client_waiting import default_url, wait_of
@@ -87,13 +93,14 @@ class AsyncSender:
     async def _send(self, call: Call[Any]) -> Any:
         channel = await self._channel(call)
         send = channel.unary_unary(call.method, type(call.request).SerializeToString, call.parse)
-        return await send(call.request, timeout=self._timeout_seconds + call.extra_seconds)
+        timeout = self._timeout_seconds + call.extra_seconds
+        return await send(call.request, timeout=timeout, metadata=call_metadata())
 
     async def _stream(self, opening: Flow[StreamCall[T]]) -> AsyncIterator[T]:
         call = await self._run(opening)
         channel = await self._channel(call)
         open_stream = channel.unary_stream(call.method, type(call.request).SerializeToString, call.parse)
-        answers = open_stream(call.request)
+        answers = open_stream(call.request, metadata=call_metadata())
         try:
             async for answer in answers:
                 yield call.translate(answer)
@@ -126,3 +133,23 @@ class AsyncSender:
             channel = grpc.aio.insecure_channel(target, options=channel_options())
             self._channels[target] = channel
         return channel
+
+
+class AsyncNamespace:
+    """Methods of a client that are grouped under a name, such as `client.models`; the client sends for them.
+
+    Args:
+        sender: the client.
+    """
+
+    def __init__(self, sender: AsyncSender) -> None:
+        self._sender = sender
+
+    async def _run(self, flow: Flow[T]) -> T:
+        return await self._sender._run(flow)  # noqa: SLF001 - a part of the client
+
+    def _pages(self, first: Flow[Request], read: Callable[[Request], Flow[Page[T]]]) -> AsyncIterator[T]:
+        return self._sender._pages(first, read)  # noqa: SLF001 - a part of the client
+
+    def _wait(self, wait_for: WaitFor, seconds: float) -> Wait:
+        return self._sender._wait(wait_for, seconds)  # noqa: SLF001 - a part of the client

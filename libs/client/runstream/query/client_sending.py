@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import grpc
 from runstream_common.rpc.status import from_rpc_error
 
-from runstream.connection import Connection
+from runstream.connection import Connection, call_metadata
 from runstream.query.client_calls import DEFAULT_TIMEOUT_SECONDS
 from runstream.query.client_waiting import default_url, wait_of
 
@@ -80,14 +80,15 @@ class BlockingSender:
 
     def _send(self, call: Call[Any]) -> Any:
         send = self._channel(call).unary_unary(call.method, type(call.request).SerializeToString, call.parse)
-        return send(call.request, timeout=self._timeout_seconds + call.extra_seconds)
+        timeout = self._timeout_seconds + call.extra_seconds
+        return send(call.request, timeout=timeout, metadata=call_metadata())
 
     def _stream(self, opening: Flow[StreamCall[T]]) -> Iterator[T]:
         call = self._run(opening)
         open_stream = self._channel(call).unary_stream(
             call.method, type(call.request).SerializeToString, call.parse
         )
-        answers: Any = open_stream(call.request)
+        answers: Any = open_stream(call.request, metadata=call_metadata())
         try:
             for answer in answers:
                 yield call.translate(answer)
@@ -110,6 +111,26 @@ class BlockingSender:
         if call.target is not None:
             return self._connection.to_target(call.target)
         return self._connection.channel(call.service)
+
+
+class Namespace:
+    """Methods of a client that are grouped under a name, such as `client.models`; the client sends for them.
+
+    Args:
+        sender: the client.
+    """
+
+    def __init__(self, sender: BlockingSender) -> None:
+        self._sender = sender
+
+    def _run(self, flow: Flow[T]) -> T:
+        return self._sender._run(flow)  # noqa: SLF001 - a part of the client
+
+    def _pages(self, first: Flow[Request], read: Callable[[Request], Flow[Page[T]]]) -> Iterator[T]:
+        return self._sender._pages(first, read)  # noqa: SLF001 - a part of the client
+
+    def _wait(self, wait_for: WaitFor, seconds: float) -> Wait:
+        return self._sender._wait(wait_for, seconds)  # noqa: SLF001 - a part of the client
 
 
 def caused(error: grpc.RpcError) -> Exception:
