@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from faststream_outbox import make_outbox_table
+from runstream_common.bus import outbox as outbox_module
 from runstream_common.bus.messages import EVENT_ID
 from runstream_common.bus.outbox import Outbox, OutboxRelay
 from runstream_common.bus.policy import RetryPolicy
@@ -165,3 +166,20 @@ async def test_another_replica_takes_over(database: Database, database_url: str)
     await asyncio.gather(follower, return_exceptions=True)
     await elsewhere.stop()
     assert first.of("a") == [b"1"]
+
+
+async def test_a_woken_relay_does_not_wait_for_its_poll(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "POLL_SECONDS", 3600.0)
+    bus, outbox = FlakyBus(), Outbox(TABLE)
+    relay = OutboxRelay(database, TABLE, bus, ["sold"], retry=FAST)
+    running = asyncio.create_task(relay.run())
+    for number in range(5):
+        async with database.transaction() as session:
+            await outbox.publish(session, "sold", "a", b"%d" % number)
+        relay.wake()
+        await eventually(lambda count=number + 1: len(bus.published) == count)  # type: ignore[misc]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert bus.of("a") == [b"%d" % number for number in range(5)]
