@@ -10,6 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from runstream_common.errors import InvalidArgument
+from runstream_common.search.keyset import KeyAt
+from runstream_common.search.page_tokens import encode_token
+from runstream_common.search.problems import InvalidFilter, InvalidPageToken
 from runstream_metadata.entities import ViewType
 from runstream_metadata.search import (
     ExperimentSearch,
@@ -18,10 +21,7 @@ from runstream_metadata.search import (
     search_experiments,
     search_runs,
 )
-from runstream_metadata.search.page_tokens import encode_token
-from runstream_metadata.search.problems import InvalidFilter, InvalidPageToken
 from runstream_metadata.search.searches import plan_runs
-from runstream_metadata.store.keyset import KeyAt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

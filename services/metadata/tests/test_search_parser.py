@@ -6,12 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from runstream_common.errors import InvalidArgument
-from runstream_metadata.search.fields import EXPERIMENT_FIELDS, RUN_FIELDS
-from runstream_metadata.search.lexer import MAX_TEXT_LENGTH
-from runstream_metadata.search.ordering import MAX_ORDER_TERMS, OrderTerm, parse_order_by
-from runstream_metadata.search.parser import MAX_CLAUSES, MAX_DEPTH, MAX_LIST_LENGTH, parse_filter
-from runstream_metadata.search.problems import InvalidFilter, InvalidOrderBy
-from runstream_metadata.search.syntax import (
+from runstream_common.search.lexer import MAX_TEXT_LENGTH
+from runstream_common.search.ordering import MAX_ORDER_TERMS, OrderTerm, parse_order_by
+from runstream_common.search.parser import MAX_CLAUSES, MAX_DEPTH, MAX_LIST_LENGTH, parse_filter
+from runstream_common.search.problems import InvalidFilter, InvalidOrderBy
+from runstream_common.search.syntax import (
     And,
     Comparison,
     Entity,
@@ -24,6 +23,7 @@ from runstream_metadata.search.syntax import (
     Or,
     to_text,
 )
+from runstream_metadata.search.fields import EXPERIMENT_FIELDS, RUN_FIELDS
 
 
 def run_filter(text: str, *, mlflow_strict: bool = False) -> Expression | None:

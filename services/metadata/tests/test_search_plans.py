@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from runstream_common.search.planning import PLANNER_SETTINGS
 from runstream_metadata.entities import ViewType
 from runstream_metadata.search import RunSearch, search_runs
 from runstream_metadata.search.searches import plan_runs
-from runstream_metadata.store.search_queries import PLANNER_SETTINGS, everything
+from runstream_metadata.store.search_queries import everything
 from runstream_metadata.store.search_windows import phases
 from sqlalchemy import Executable, Select
 from sqlalchemy.ext.compiler import compiles

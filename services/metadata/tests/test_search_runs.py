@@ -15,9 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from runstream_common.database import Database
-from runstream_metadata.entities import RunStatus, ViewType
-from runstream_metadata.search import RunSearch, search_runs
-from runstream_metadata.search.syntax import (
+from runstream_common.search.syntax import (
     And,
     Comparison,
     Entity,
@@ -30,6 +28,8 @@ from runstream_metadata.search.syntax import (
     Or,
     to_text,
 )
+from runstream_metadata.entities import RunStatus, ViewType
+from runstream_metadata.search import RunSearch, search_runs
 from runstream_metadata.store import search_windows
 
 FUNCTIONS: dict[str, Callable[[Any, Any], bool]] = {

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import BigInteger, Text, exists, not_
-
-from runstream_metadata.search.compile_values import combine, compare_integer, compare_text
-from runstream_metadata.search.syntax import (
+from runstream_common.search.compile_values import combine, compare_integer, compare_text, one_of
+from runstream_common.search.keyset import SortKey, text_key
+from runstream_common.search.syntax import (
     Clause,
     Comparison,
     Entity,
@@ -16,17 +15,15 @@ from runstream_metadata.search.syntax import (
     NullCheck,
     Operator,
 )
-from runstream_metadata.store.keyset import SortKey
-from runstream_metadata.store.run_order import text_key
-from runstream_metadata.store.search_scope import one_of
+from sqlalchemy import BigInteger, Text, exists, not_
+
 from runstream_metadata.store.tables import experiment, experiment_tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runstream_common.search.ordering import OrderTerm
     from sqlalchemy import ColumnElement
-
-    from runstream_metadata.search.ordering import OrderTerm
 
 _COLUMNS = {
     "name": experiment.c.name,

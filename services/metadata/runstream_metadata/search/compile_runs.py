@@ -5,18 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 from uuid import UUID
 
-from runstream_contract.names import is_run_id
-from sqlalchemy import SmallInteger, String, Text, Uuid, and_, case, cast, exists, false, func, not_, text
-
-from runstream_metadata.entities import RunStatus
-from runstream_metadata.search.compile_values import (
+from runstream_common.search.compile_values import (
     combine,
     compare_double,
     compare_integer,
     compare_text,
+    one_of,
 )
-from runstream_metadata.search.fields import DATASET_CONTEXT_TAG
-from runstream_metadata.search.syntax import (
+from runstream_common.search.syntax import (
     Clause,
     Comparison,
     Entity,
@@ -25,19 +21,24 @@ from runstream_metadata.search.syntax import (
     NullCheck,
     Operator,
 )
-from runstream_metadata.search.text_match import matches
+from runstream_common.search.text_match import matches
+from runstream_contract.names import is_run_id
+from sqlalchemy import SmallInteger, String, Text, Uuid, and_, case, cast, exists, false, func, not_, text
+
+from runstream_metadata.entities import RunStatus
+from runstream_metadata.search.fields import DATASET_CONTEXT_TAG
 from runstream_metadata.store.metric_tables import latest_metric
 from runstream_metadata.store.run_order import NAN, AttributeOrder, MetricOrder, RunOrder, TextOrder
-from runstream_metadata.store.search_scope import RunScope, one_of
 from runstream_metadata.store.tables import INDEXED_VALUE_LENGTH, dataset, run_input, run_param, run_tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runstream_common.search.ordering import OrderTerm
     from sqlalchemy import ColumnElement, FromClause, Table
 
-    from runstream_metadata.search.ordering import OrderTerm
     from runstream_metadata.store.run_query import Predicate
+    from runstream_metadata.store.search_scope import RunScope
 
 _COLUMNS = {
     "run_id": "run_id",

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_common.errors import InvalidArgument
-
 from runstream_metadata.entities import LifecycleStage, ViewType
 
 if TYPE_CHECKING:
@@ -81,14 +79,3 @@ class ExperimentPage:
 def lifecycle_stages(view_type: ViewType) -> tuple[LifecycleStage, ...]:
     """The stages that a view shows."""
     return _STAGES[view_type]
-
-
-def checked_page_size(page_size: int) -> int:
-    """The page size with its default filled in.
-
-    Raises:
-        InvalidArgument: it is negative or more than MAX_PAGE_SIZE.
-    """
-    if not 0 <= page_size <= MAX_PAGE_SIZE:
-        raise InvalidArgument.of("page_size", f"must be 1 to {MAX_PAGE_SIZE}, or 0 for {DEFAULT_PAGE_SIZE}")
-    return page_size or DEFAULT_PAGE_SIZE

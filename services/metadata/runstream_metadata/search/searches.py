@@ -6,24 +6,26 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from runstream_common.errors import InvalidArgument
+from runstream_common.search.keyset import KeyShape
+from runstream_common.search.ordering import OrderTerm, parse_order_by
+from runstream_common.search.page_tokens import decode_token, encode_token, search_digest
+from runstream_common.search.pages import checked_page_size
+from runstream_common.search.parser import parse_filter
+from runstream_common.search.syntax import Entity, Field
 
 from runstream_metadata.search.compile_experiments import experiment_keys, experiment_predicate
 from runstream_metadata.search.compile_runs import run_order, run_predicate
 from runstream_metadata.search.fields import EXPERIMENT_FIELDS, RUN_FIELDS
-from runstream_metadata.search.ordering import OrderTerm, parse_order_by
-from runstream_metadata.search.page_tokens import decode_token, encode_token, search_digest
-from runstream_metadata.search.parser import parse_filter
 from runstream_metadata.search.requests import (
+    DEFAULT_PAGE_SIZE,
     MAX_EXPERIMENTS,
+    MAX_PAGE_SIZE,
     ExperimentPage,
     ExperimentSearch,
     RunPage,
     RunSearch,
-    checked_page_size,
     lifecycle_stages,
 )
-from runstream_metadata.search.syntax import Entity, Field
-from runstream_metadata.store.keyset import KeyShape
 from runstream_metadata.store.run_order import key_shapes
 from runstream_metadata.store.run_query import RunQuery
 from runstream_metadata.store.search_queries import ExperimentQuery, find_experiments, find_runs
@@ -44,7 +46,7 @@ async def search_runs(connection: AsyncConnection | AsyncSession, search: RunSea
         InvalidFilter, InvalidOrderBy, InvalidPageToken: see docs/search.md.
         InvalidArgument: too many experiments, or the page size is out of bounds.
     """
-    page_size = checked_page_size(search.page_size)
+    page_size = checked_page_size(search.page_size, default=DEFAULT_PAGE_SIZE, at_most=MAX_PAGE_SIZE)
     query, digest = plan_runs(search, limit=page_size + 1)
     if not query.scope.experiment_ids:
         return RunPage(())
@@ -75,7 +77,7 @@ async def search_experiments(
     connection: AsyncConnection | AsyncSession, search: ExperimentSearch
 ) -> ExperimentPage:
     """One page of experiment ids; raises as search_runs does."""
-    page_size = checked_page_size(search.page_size)
+    page_size = checked_page_size(search.page_size, default=DEFAULT_PAGE_SIZE, at_most=MAX_PAGE_SIZE)
     stages = tuple(map(int, lifecycle_stages(search.view_type)))
     expression = parse_filter(search.filter_text, EXPERIMENT_FIELDS, mlflow_strict=search.mlflow_strict)
     keys = experiment_keys(parse_order_by(search.order_by, EXPERIMENT_FIELDS))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Double, FromClause, Table, Text, and_, case, collate, literal_column
+from runstream_common.search.keyset import PRESENT, KeyShape, SortKey, text_key
+from sqlalchemy import ColumnElement, Double, FromClause, Table, Text, and_, case, literal_column
 
-from runstream_metadata.store.keyset import PRESENT, KeyShape, SortKey
 from runstream_metadata.store.metric_tables import latest_metric
 from runstream_metadata.store.tables import run
 
@@ -59,11 +59,6 @@ class AttributeOrder:
 
 
 RunOrder: TypeAlias = MetricOrder | TextOrder | AttributeOrder
-
-
-def text_key(column: ColumnElement[str]) -> ColumnElement[str]:
-    """Text in the order of its code points, whatever the database's collation."""
-    return collate(column, "C")
 
 
 def joined_keys(

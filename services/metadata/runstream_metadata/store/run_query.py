@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from sqlalchemy import ColumnElement, FromClause
 
 if TYPE_CHECKING:
-    from runstream_metadata.store.keyset import Position
+    from runstream_common.search.keyset import Position
+
     from runstream_metadata.store.run_order import RunOrder
     from runstream_metadata.store.search_scope import RunScope
 

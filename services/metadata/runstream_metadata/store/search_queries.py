@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from runstream_common.search.keyset import Position, SortKey, labelled, page, position_of, relabelled
+from runstream_common.search.planning import PLANNER_SETTINGS
+from sqlalchemy import ColumnElement, Select, select
 
-from runstream_metadata.store.keyset import Position, SortKey, labelled, page, position_of, relabelled
 from runstream_metadata.store.run_order import joined_keys
 from runstream_metadata.store.search_windows import phases
 from runstream_metadata.store.tables import experiment, run
@@ -24,16 +25,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
     from runstream_metadata.store.run_query import RunQuery
-
-# A generic plan cannot know how much a filter selects or how long the page is; planning takes about a millisecond.
-# The memory is for the hash joins of searches over everything. One search does not take every core, and starting
-# workers takes longer than most searches. The indexes that a search reads are in memory or on a disk without arms.
-PLANNER_SETTINGS = select(
-    func.set_config("plan_cache_mode", "force_custom_plan", True),
-    func.set_config("work_mem", "32MB", True),
-    func.set_config("max_parallel_workers_per_gather", "0", True),
-    func.set_config("random_page_cost", "1.1", True),
-)
 
 
 async def find_runs(connection: AsyncConnection | AsyncSession, query: RunQuery) -> list[Position]:

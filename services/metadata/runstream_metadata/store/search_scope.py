@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import ARRAY, BigInteger, SmallInteger, any_, bindparam
+from runstream_common.search.compile_values import one_of
+from sqlalchemy import BigInteger, SmallInteger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy import ColumnElement
-    from sqlalchemy.types import TypeEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +26,3 @@ class RunScope:
     def visible(self, column: ColumnElement[int]) -> ColumnElement[bool]:
         """Whether the column names one of the lifecycle stages."""
         return one_of(column, self.stages, SmallInteger())
-
-
-def one_of(
-    column: ColumnElement[Any], values: Sequence[Any], value_type: TypeEngine[Any]
-) -> ColumnElement[bool]:
-    """Whether the column has one of the values: one bound parameter, whatever their number."""
-    if len(values) == 1:
-        return column == bindparam(None, values[0], value_type)
-    return column == any_(bindparam(None, list(values), ARRAY(value_type)))

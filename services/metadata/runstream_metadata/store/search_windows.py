@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runstream_common.search.keyset import PRESENT, KeyAt, Position, SortKey, labelled, page, position_of
 from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, func, or_, select, union_all
 
-from runstream_metadata.store.keyset import PRESENT, KeyAt, Position, SortKey, labelled, page, position_of
 from runstream_metadata.store.metric_tables import latest_metric
 from runstream_metadata.store.run_order import (
     MISSING_RANK,

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runstream_common.errors import InvalidArgument
-
-from runstream_metadata.search.lexer import TokenKind, problem, tokens
-from runstream_metadata.search.parser import resolve
+from runstream_common.search.lexer import TokenKind, problem, tokens
+from runstream_common.search.parser import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runstream_metadata.search.fields import FieldTable
-    from runstream_metadata.search.syntax import Field
+    from runstream_common.search.fields import FieldTable
+    from runstream_common.search.syntax import Field
 
 MAX_ORDER_TERMS = 10
 """Items of one order_by: each may cost a join."""

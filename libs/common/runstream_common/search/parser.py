@@ -14,9 +14,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from runstream_metadata.search.fields import FieldRule, FieldTable, ValueKind
-from runstream_metadata.search.lexer import Token, TokenKind, problem, tokens
-from runstream_metadata.search.syntax import (
+from runstream_common.search.fields import FieldRule, FieldTable, ValueKind
+from runstream_common.search.lexer import Token, TokenKind, problem, tokens
+from runstream_common.search.syntax import (
     And,
     Comparison,
     Expression,
@@ -29,7 +29,7 @@ from runstream_metadata.search.syntax import (
 )
 
 if TYPE_CHECKING:
-    from runstream_metadata.search.problems import InvalidFilter
+    from runstream_common.search.problems import InvalidFilter
 
 MAX_DEPTH = 32
 """Parentheses and NOTs inside each other."""
@@ -40,7 +40,7 @@ MAX_CLAUSES = 200
 MAX_LIST_LENGTH = 1_000
 """Values of one IN."""
 
-_MAX_EXPERIMENT_ID = 2**63 - 1
+_INT64_MAX = 2**63 - 1
 _FIELD_KINDS = {TokenKind.NAME, TokenKind.WORD, TokenKind.DOUBLE_QUOTED}
 _TEXT_KINDS = {TokenKind.SINGLE_QUOTED, TokenKind.DOUBLE_QUOTED}
 _KEYWORDS = {"AND", "OR", "NOT", "IN", "IS", "NULL", "LIKE", "ILIKE"}
@@ -71,7 +71,7 @@ def resolve(token: Token, fields: FieldTable, origin: str) -> tuple[Field, Field
         InvalidFilter: it names none.
     """
     if token.kind not in _FIELD_KINDS or (token.kind is TokenKind.WORD and token.text.upper() in _KEYWORDS):
-        raise problem(origin, token.position, f"expected a field such as metrics.loss, found {token}")
+        raise problem(origin, token.position, f"expected a field such as {fields.example}, found {token}")
     found = fields.find(token.entity, token.text)
     if isinstance(found, str):
         raise problem(origin, token.position, found)
@@ -205,7 +205,7 @@ class _Parser:
         token = self._take()
         if token.kind not in _TEXT_KINDS:
             raise self._problem(token, f"expected {rule.kind.value}, found {token}")
-        if rule.kind is ValueKind.EXPERIMENT_ID and not _is_experiment_id(token.text):
+        if rule.kind is ValueKind.QUOTED_INTEGER and not _is_integer(token.text):
             raise self._problem(token, f"expected a decimal number in quotes, found {token}")
         return token.text
 
@@ -245,5 +245,5 @@ class _Parser:
 _OPERATOR_KINDS = {TokenKind.OPERATOR, TokenKind.WORD}
 
 
-def _is_experiment_id(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) <= _MAX_EXPERIMENT_ID
+def _is_integer(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) <= _INT64_MAX

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from runstream_metadata.search.problems import InvalidFilter, InvalidOrderBy, shown
+from runstream_common.search.problems import InvalidFilter, InvalidOrderBy, shown
 
 MAX_TEXT_LENGTH = 100_000
 """Characters of one filter: room for IN with a thousand run ids."""

@@ -6,14 +6,27 @@ import operator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, BindParameter, Double, Numeric, Text, and_, bindparam, not_, or_
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    BindParameter,
+    Double,
+    Numeric,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    not_,
+    or_,
+)
 
-from runstream_metadata.search.syntax import And, Clause, Expression, Not, Operator, Or
+from runstream_common.search.syntax import And, Clause, Expression, Not, Operator, Or
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import ColumnElement
+    from sqlalchemy.types import TypeEngine
 
 _FUNCTIONS: dict[Operator, Callable[[Any, Any], Any]] = {
     Operator.EQUAL: operator.eq,
@@ -67,6 +80,15 @@ def compare_integer(column: ColumnElement[int], symbol: Operator, value: float) 
         bound = bindparam(None, Decimal(value), Numeric())
     result: ColumnElement[bool] = _FUNCTIONS[symbol](column, bound)
     return result
+
+
+def one_of(
+    column: ColumnElement[Any], values: Sequence[Any], value_type: TypeEngine[Any]
+) -> ColumnElement[bool]:
+    """Whether the column has one of the values: one bound parameter, whatever their number."""
+    if len(values) == 1:
+        return column == bindparam(None, values[0], value_type)
+    return column == any_(bindparam(None, list(values), ARRAY(value_type)))
 
 
 def like_pattern(pattern: str) -> str:

@@ -15,8 +15,8 @@ from uuid import UUID
 import msgspec
 from runstream_contract.names import is_run_id
 
-from runstream_metadata.search.problems import InvalidPageToken
-from runstream_metadata.store.keyset import PRESENT, KeyAt, KeyShape, Position
+from runstream_common.search.keyset import PRESENT, KeyAt, KeyShape, Position
+from runstream_common.search.problems import InvalidPageToken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

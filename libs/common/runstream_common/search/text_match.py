@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from runstream_metadata.search.syntax import Operator
+from runstream_common.search.syntax import Operator
 
 _LIKE_PARTS = re.compile(r"\\([%_\\])|(%)|(_)|(.)", re.DOTALL)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sqlalchemy import Select, and_, or_
+from sqlalchemy import Select, and_, collate, or_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +53,11 @@ class KeyShape:
 
 Position: TypeAlias = tuple[KeyAt, ...]
 """Where a row stands: one entry a key. Rows of an order never stand at the same place."""
+
+
+def text_key(column: ColumnElement[str]) -> ColumnElement[str]:
+    """Text in the order of its code points, whatever the database's collation."""
+    return collate(column, "C")
 
 
 def labelled(keys: Sequence[SortKey]) -> list[ColumnElement[Any]]:
