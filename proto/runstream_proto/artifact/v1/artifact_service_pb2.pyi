@@ -357,7 +357,9 @@ class UploadFailure(_message.Message):
     reason: _builtins.str
     """As a constant: "UPLOAD_INCOMPLETE" (send what is missing and complete again), "SIZE_MISMATCH", "CHECKSUM_MISMATCH"
     (the content was deleted; start anew), "UPLOAD_NOT_FOUND" (unknown or expired), "OBJECT_STORE_UNAVAILABLE" (complete
-    again later), "OWNER_NOT_WRITABLE" (deleted or sealed meanwhile).
+    again later), "VERIFICATION_RUNNING" (a large file is still being read and hashed, which goes on without the call;
+    complete again, as often as it takes), "OWNER_NOT_WRITABLE" (deleted or sealed meanwhile), "PATH_CONFLICT" (the path
+    is a directory, or lies below a file).
     """
     message: _builtins.str
     """In words that name the path."""
@@ -469,7 +471,9 @@ class ListArtifactsResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Artifact]:
-        """By path, bytewise; directories and files mixed."""
+        """In the bytewise order of the paths, directories and files mixed; a directory stands where its path with a "/" behind
+        it does (S3's order).
+        """
 
     def __init__(
         self,

@@ -133,6 +133,7 @@ class ArtifactServiceServicer:
 
     def CompleteUploads(self, request, context):
         """Checks size and checksum of what was sent and makes the files visible. One file's failure does not touch the others.
+        Completing an upload again soon after, as after a lost answer, gives the same artifact.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,9 @@ class ArtifactServiceStub:
     GetUpload: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.GetUploadRequest, _artifact_service_pb2.GetUploadResponse]
     """Reads an upload with the parts that the store has received."""
     CompleteUploads: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.CompleteUploadsRequest, _artifact_service_pb2.CompleteUploadsResponse]
-    """Checks size and checksum of what was sent and makes the files visible. One file's failure does not touch the others."""
+    """Checks size and checksum of what was sent and makes the files visible. One file's failure does not touch the others.
+    Completing an upload again soon after, as after a lost answer, gives the same artifact.
+    """
     AbortUpload: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.AbortUploadRequest, _artifact_service_pb2.AbortUploadResponse]
     """Gives an upload up and deletes what was received. Repeating it is harmless."""
     ListArtifacts: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.ListArtifactsRequest, _artifact_service_pb2.ListArtifactsResponse]
@@ -82,7 +84,9 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     GetUpload: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.GetUploadRequest, _artifact_service_pb2.GetUploadResponse]  # type: ignore[assignment]
     """Reads an upload with the parts that the store has received."""
     CompleteUploads: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.CompleteUploadsRequest, _artifact_service_pb2.CompleteUploadsResponse]  # type: ignore[assignment]
-    """Checks size and checksum of what was sent and makes the files visible. One file's failure does not touch the others."""
+    """Checks size and checksum of what was sent and makes the files visible. One file's failure does not touch the others.
+    Completing an upload again soon after, as after a lost answer, gives the same artifact.
+    """
     AbortUpload: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.AbortUploadRequest, _artifact_service_pb2.AbortUploadResponse]  # type: ignore[assignment]
     """Gives an upload up and deletes what was received. Repeating it is harmless."""
     ListArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ListArtifactsRequest, _artifact_service_pb2.ListArtifactsResponse]  # type: ignore[assignment]
@@ -140,7 +144,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_service_pb2.CompleteUploadsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_service_pb2.CompleteUploadsResponse, _abc.Awaitable[_artifact_service_pb2.CompleteUploadsResponse]]:
-        """Checks size and checksum of what was sent and makes the files visible. One file's failure does not touch the others."""
+        """Checks size and checksum of what was sent and makes the files visible. One file's failure does not touch the others.
+        Completing an upload again soon after, as after a lost answer, gives the same artifact.
+        """
 
     @_abc_1.abstractmethod
     def AbortUpload(

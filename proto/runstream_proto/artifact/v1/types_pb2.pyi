@@ -307,7 +307,7 @@ class Tree(_message.Message):
     SEALED_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """SHA-256 over the lines "<digest> <size> <path>\\n" in the bytewise order of the paths, 64 lowercase hexadecimal
-    characters.
+    characters. Paths are relative to the directory that was asked for, so that a copy of it has the same digest.
     """
     file_count: _builtins.int
     """Files."""

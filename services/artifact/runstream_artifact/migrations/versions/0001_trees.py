@@ -15,11 +15,14 @@ branch_labels: str | None = None
 depends_on: str | None = None
 
 STATEMENTS = (
-    # A row means that the object store holds the bytes and that they were compared with the digest.
+    # A row means that the object store holds the bytes and that they were compared with the digest. An object that only
+    # requests signed for one content can write has the digest for its key; any other object has a key of its own, so
+    # that no upload can change what another one has proven.
     """
     CREATE TABLE artifact.blob (
         digest          bytea PRIMARY KEY CHECK (octet_length(digest) = 32),
         size_bytes      bigint NOT NULL CHECK (size_bytes >= 0),
+        object_key      text NOT NULL,
         stored_time_ms  bigint NOT NULL
     )
     """,
@@ -45,22 +48,27 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX file_digest_idx ON artifact.file (digest)",
-    # The end of an upload is in the database's time: replicas share it.
+    # state: 1 open, 2 completed, 3 abandoned. Closed ones stay for a while: a call whose answer was lost comes again, and
+    # what was received has to be deleted. The end of an upload is in the database's time: replicas share it.
     """
     CREATE TABLE artifact.upload (
-        upload_id       uuid PRIMARY KEY,
-        owner_kind      smallint NOT NULL,
-        owner_id        text NOT NULL,
-        path            text COLLATE "C" NOT NULL,
-        digest          bytea NOT NULL,
-        size_bytes      bigint NOT NULL,
-        content_type    text NOT NULL,
-        store_upload_id text NOT NULL DEFAULT '',
-        part_size_bytes bigint NOT NULL DEFAULT 0,
-        created_time_ms bigint NOT NULL,
-        expires_at      timestamptz NOT NULL,
-        CONSTRAINT upload_file_key UNIQUE (owner_kind, owner_id, path, digest)
+        upload_id         uuid PRIMARY KEY,
+        owner_kind        smallint NOT NULL,
+        owner_id          text NOT NULL,
+        path              text COLLATE "C" NOT NULL,
+        digest            bytea NOT NULL CHECK (octet_length(digest) = 32),
+        size_bytes        bigint NOT NULL CHECK (size_bytes >= 0),
+        content_type      text NOT NULL,
+        method            smallint NOT NULL,
+        part_size_bytes   bigint NOT NULL,
+        store_upload_id   text NOT NULL DEFAULT '',
+        state             smallint NOT NULL DEFAULT 1,
+        completed_time_ms bigint,
+        expires_at        timestamptz NOT NULL
     )
+    """,
+    """
+    CREATE UNIQUE INDEX upload_open_key ON artifact.upload (owner_kind, owner_id, path, digest) WHERE state = 1
     """,
     "CREATE INDEX upload_expiry_idx ON artifact.upload (expires_at)",
     # Signs the URLs of the local folder; replicas share it.
