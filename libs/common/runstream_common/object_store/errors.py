@@ -33,3 +33,9 @@ class PartsNotAccepted(FailedPrecondition):
     """Parts are missing, too small or not as listed, so the upload cannot be completed."""
 
     default_reason = "PARTS_NOT_ACCEPTED"
+
+
+class ChecksumMismatch(FailedPrecondition):
+    """The bytes that arrived are not those that were announced."""
+
+    default_reason = "CHECKSUM_MISMATCH"

@@ -1,0 +1,204 @@
+"""An object store in a folder, for one machine: same protocol as S3, with signed URLs that it serves itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from runstream_common.clock import SystemClock
+from runstream_common.object_store.api import HashedContent, ObjectStat, SignedRequest, StoreChecks
+from runstream_common.object_store.content_headers import content_disposition
+from runstream_common.object_store.errors import ObjectStoreUnavailable
+from runstream_common.object_store.local_folder import Folder
+from runstream_common.object_store.local_http import LocalHttpServer
+from runstream_common.object_store.local_signing import UrlSigner
+from runstream_common.object_store.local_uploads import Uploads
+from runstream_common.object_store.workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from runstream_common.clock import Clock
+    from runstream_common.object_store.api import StoredPart
+
+log = structlog.get_logger(__name__)
+
+THREADS = 16
+"""Enough that many small files share the disk's flushes; more gained nothing on ext4."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalServing:
+    """How a local store's URLs are signed and served."""
+
+    signing_secret: Callable[[], Awaitable[bytes]]
+    """At least 32 random bytes, the same in every process that shares the folder; asked for once, by ``start``."""
+    host: str
+    """Address to listen on."""
+    port: int
+    """Port to listen on; 0 picks one."""
+    public_url: str = ""
+    """What URLs begin with, such as ``https://files.example.org``; empty: no host, and the port listened on."""
+
+
+class LocalStore:
+    """Objects as files of a folder.
+
+    Args:
+        root: the folder; made when missing.
+        serving: how URLs are signed and served.
+        clock: for the expiry of URLs.
+    """
+
+    name = "object-store"
+
+    def __init__(self, root: Path, serving: LocalServing, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._serving = serving
+        self._folder = Folder(root)
+        self._uploads = Uploads(self._folder)
+        self._workers = Workers(THREADS, place=f"the folder {root}")
+        self._http = LocalHttpServer(
+            self._folder, self._uploads, self._workers, host=serving.host, port=serving.port
+        )
+        self._signer: UrlSigner | None = None
+
+    @property
+    def checks(self) -> StoreChecks:
+        """Everything is verified while it is received."""
+        return StoreChecks(sha256=True, part_crc32=True)
+
+    @property
+    def base_url(self) -> str:
+        """What its URLs begin with."""
+        return self._serving.public_url.rstrip("/") or f"http://:{self._http.port}"
+
+    async def start(self) -> None:
+        """Make the folder, get the secret and serve."""
+        await self._workers.run("write", self._folder.open)
+        self._signer = UrlSigner(await self._serving.signing_secret(), self._clock)
+        await self._http.start(self._signer)
+        log.info("object_store_ready", kind="local", folder=str(self._folder.root), port=self._http.port)
+
+    async def stop(self) -> None:
+        """Finish requests in progress, stop serving, release the threads."""
+        await self._http.stop()
+        self._workers.stop()
+
+    async def ping(self) -> None:
+        """Return when something can be written."""
+        await self._workers.run("write", self._folder.check)
+
+    def sign_put(
+        self, key: str, *, size_bytes: int, sha256: bytes, content_type: str, expires_seconds: int
+    ) -> SignedRequest:
+        """See ``ObjectStore.sign_put``; the content type is compared but not kept."""
+        headers = {
+            "content-length": str(size_bytes),
+            "content-type": content_type,
+            "x-amz-checksum-sha256": base64.b64encode(sha256).decode(),
+        }
+        return self._sign("PUT", key, headers, {}, expires_seconds)
+
+    def sign_part(
+        self,
+        key: str,
+        store_upload_id: str,
+        number: int,
+        *,
+        size_bytes: int,
+        crc32_base64: str,
+        expires_seconds: int,
+    ) -> SignedRequest:
+        """See ``ObjectStore.sign_part``."""
+        headers = {"content-length": str(size_bytes)}
+        if crc32_base64:
+            headers["x-amz-checksum-crc32"] = crc32_base64
+        query = {"partNumber": str(number), "uploadId": store_upload_id}
+        return self._sign("PUT", key, headers, query, expires_seconds)
+
+    def sign_get(self, key: str, *, file_name: str, content_type: str, expires_seconds: int) -> SignedRequest:
+        """See ``ObjectStore.sign_get``."""
+        query = {"response-content-disposition": content_disposition(file_name)}
+        if content_type:
+            query["response-content-type"] = content_type
+        return self._sign("GET", key, {}, query, expires_seconds)
+
+    def _sign(
+        self, method: str, key: str, headers: dict[str, str], query: dict[str, str], expires_seconds: int
+    ) -> SignedRequest:
+        if self._signer is None:
+            raise ObjectStoreUnavailable("the object store is not started")
+        return self._signer.sign(
+            method,
+            key,
+            base_url=self.base_url,
+            headers=headers,
+            query=query,
+            expires_seconds=expires_seconds,
+        )
+
+    async def create_multipart(
+        self,
+        key: str,  # noqa: ARG002 - the upload is bound to it by the signature of its parts
+        *,
+        content_type: str,  # noqa: ARG002 - files have none
+        size_bytes: int,
+        part_size_bytes: int,
+    ) -> str:
+        """See ``ObjectStore.create_multipart``."""
+        return await self._workers.run("write", self._uploads.create, size_bytes, part_size_bytes)
+
+    async def list_parts(self, key: str, store_upload_id: str) -> list[StoredPart]:  # noqa: ARG002
+        """See ``ObjectStore.list_parts``."""
+        return await self._workers.run("read", self._uploads.parts, store_upload_id)
+
+    async def complete_multipart(self, key: str, store_upload_id: str, parts: Sequence[StoredPart]) -> None:
+        """See ``ObjectStore.complete_multipart``."""
+        await self._workers.run("write", self._uploads.complete, store_upload_id, parts, key)
+
+    async def abort_multipart(self, key: str, store_upload_id: str) -> None:  # noqa: ARG002
+        """See ``ObjectStore.abort_multipart``."""
+        await self._workers.run("delete", self._uploads.abort, store_upload_id)
+
+    async def stat(self, key: str) -> ObjectStat | None:
+        """See ``ObjectStore.stat``; no checksum is kept beside the file."""
+        size_bytes = await self._workers.run("read", self._folder.size_of, key)
+        return None if size_bytes is None else ObjectStat(size_bytes, None)
+
+    async def hash_content(self, key: str) -> HashedContent | None:
+        """See ``ObjectStore.hash_content``."""
+        return await self._workers.run("read", _hash_object, self._folder, key)
+
+    async def read(self, key: str, max_bytes: int) -> bytes | None:
+        """See ``ObjectStore.read``."""
+        return await self._workers.run("read", _read_object, self._folder, key, max_bytes)
+
+    async def copy(self, source: str, target: str) -> None:
+        """See ``ObjectStore.copy``."""
+        await self._workers.run("copy", self._folder.copy, source, target)
+
+    async def delete(self, key: str) -> None:
+        """See ``ObjectStore.delete``."""
+        await self._workers.run("delete", self._folder.delete, key)
+
+
+def _hash_object(folder: Folder, key: str) -> HashedContent | None:
+    found = folder.open_object(key)
+    if found is None:
+        return None
+    with open(found[0], "rb", buffering=0) as file:  # noqa: PTH123 - it takes over the descriptor
+        return HashedContent(hashlib.file_digest(file, "sha256").digest(), file.tell())
+
+
+def _read_object(folder: Folder, key: str, max_bytes: int) -> bytes | None:
+    found = folder.open_object(key)
+    if found is None:
+        return None
+    with open(found[0], "rb") as file:  # noqa: PTH123 - it takes over the descriptor
+        return file.read(max_bytes)
