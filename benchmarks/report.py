@@ -9,7 +9,7 @@ from typing import TypedDict
 
 DEFAULT_PATH = Path(__file__).with_name("results") / "latest.json"
 
-_HIGHER_IS_BETTER = frozenset({"points/s", "runs/s", "calls/s", "events/s", "MB/s"})
+_HIGHER_IS_BETTER = frozenset({"points/s", "runs/s", "calls/s", "events/s", "versions/s", "files/s", "MB/s"})
 _LOWER_IS_BETTER = frozenset({"s", "ms", "us", "us/call", "MB", "MiB", "x cost"})
 _HEADINGS = ("name", "topology", "unit", "value", "peer", "ratio")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from runstream.embedded.postgres import LocalPostgres
 
 from benchmarks import datasets, peer
-from benchmarks.ours import growth, read, write
+from benchmarks.ours import growth, read, registry, write
 from benchmarks.ours.stack import StackUnderTest, module, on_database, running_stack
 from benchmarks.report import Result
 
@@ -24,6 +24,12 @@ NAMES = (
     "history_whole",
     "append_growth",
     "memory",
+    "create_version",
+    "resolve_alias",
+    "promotion_delay",
+    "search_versions",
+    "large_file",
+    "small_files",
 )
 MIB = 1024 * 1024
 
@@ -90,6 +96,13 @@ def measure_peer(postgres: LocalPostgres, plan: Plan, names: set[str]) -> Figure
             history = peer.load_history(server)
             note("history_chart", lambda: peer.history_chart_latency(server, history).median_ms)
             note("history_whole", lambda: peer.history_whole_rate(server, history).points_per_second)
+        if "create_version" in names:
+            note("create_version", lambda: peer.create_version_rate(server, plan.seconds).per_second)
+        if "search_versions" in names:
+            peer.load_versions(server)
+            versions = peer.search_versions_latency(server)
+            note("search_versions", lambda: versions.median_ms)
+            note("search_versions_p95", lambda: versions.percentile_ms(95))
     return found
 
 
@@ -124,6 +137,7 @@ def measure_ours(
             search = read.search_latency(stack, str(experiment_id))
             collected.add("search_runs", "ms", search.median_ms)
             collected.add("search_runs_p95", "ms", search.percentile_ms(95))
+        _registry(stack, url, plan, names, collected)
         if "append_growth" in names:
             _growth(stack, url, plan, collected)
     return collected.results
@@ -170,6 +184,24 @@ def _history(stack: StackUnderTest, names: set[str], collected: _Collected) -> N
         collected.add("history_chart", "ms", read.chart_latency(stack, run_id).median_ms)
     if "history_whole" in names:
         collected.add("history_whole", "points/s", read.whole_rate(stack, run_id))
+
+
+def _registry(stack: StackUnderTest, url: str, plan: Plan, names: set[str], collected: _Collected) -> None:
+    if "create_version" in names:
+        collected.add("create_version", "versions/s", registry.create_version_rate(stack, plan.seconds / 3))
+    if "resolve_alias" in names:
+        resolved = registry.resolve_latency(stack, plan.seconds)
+        collected.add("resolve_alias", "ms", resolved.percentile_ms(99))
+        say(f"  resolve median {resolved.median_ms:.2f} ms")
+    if "promotion_delay" in names:
+        delay = registry.promotion_delay(stack, plan.seconds)
+        collected.add("promotion_delay", "ms", delay.percentile_ms(99))
+        say(f"  promotion delay median {delay.median_ms:.1f} ms")
+    if "search_versions" in names:
+        on_database(url, registry.load_versions)
+        search = registry.search_latency(stack)
+        collected.add("search_versions", "ms", search.median_ms)
+        collected.add("search_versions_p95", "ms", search.percentile_ms(95))
 
 
 def _log_metric(stack: StackUnderTest, plan: Plan, collected: _Collected) -> None:
