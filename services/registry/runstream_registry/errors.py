@@ -79,3 +79,43 @@ class PromptImmutable(FailedPrecondition):
     """What a prompt version says never changes."""
 
     default_reason = "PROMPT_IMMUTABLE"
+
+
+class WebhookNotFound(NotFound):
+    """There is no such webhook."""
+
+    default_reason = "WEBHOOK_NOT_FOUND"
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"webhook {webhook_id} does not exist", metadata={"webhook_id": webhook_id})
+
+
+class WebhookDisabled(FailedPrecondition):
+    """The webhook is not called at present."""
+
+    default_reason = "WEBHOOK_DISABLED"
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(
+            f"webhook {webhook_id} is disabled; activate it first", metadata={"webhook_id": webhook_id}
+        )
+
+
+class TooManyWebhooks(FailedPrecondition):
+    """There are as many webhooks as there may be."""
+
+    default_reason = "TOO_MANY_WEBHOOKS"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"there are {limit} webhooks already, which is the most", metadata={"limit": str(limit)}
+        )
+
+
+class DeliveryNotFound(NotFound):
+    """There is no such delivery; the log forgets old ones."""
+
+    default_reason = "DELIVERY_NOT_FOUND"
+
+    def __init__(self, delivery_id: str) -> None:
+        super().__init__(f"delivery {delivery_id} does not exist", metadata={"delivery_id": delivery_id})

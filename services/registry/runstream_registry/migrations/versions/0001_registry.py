@@ -26,6 +26,7 @@ MODELS = (
         last_updated_time_ms bigint NOT NULL,
         deleted_time_ms      bigint,
         last_version         integer NOT NULL DEFAULT 0,
+        version_count        integer NOT NULL DEFAULT 0,
         promotion_sequence   bigint NOT NULL DEFAULT 0
     )
     """,
@@ -273,7 +274,7 @@ WEBHOOKS = (
     """,
     "CREATE INDEX delivery_due_idx ON registry.delivery (webhook_id, next_attempt_at) WHERE state = 1",
     "CREATE INDEX delivery_time_idx ON registry.delivery (creation_time_ms)",
-    "CREATE INDEX delivery_webhook_idx ON registry.delivery (webhook_id, creation_time_ms DESC, delivery_id)",
+    "CREATE INDEX delivery_webhook_idx ON registry.delivery (webhook_id, creation_time_ms, delivery_id)",
     """
     CREATE TABLE registry.delivery_attempt (
         delivery_id     uuid NOT NULL REFERENCES registry.delivery ON DELETE CASCADE,
