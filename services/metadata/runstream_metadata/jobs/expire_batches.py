@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from runstream_common.periodic import run_periodically
+
 from runstream_metadata import instruments
-from runstream_metadata.jobs.periodic import run_periodically
 from runstream_metadata.store import progress_queries
 
 if TYPE_CHECKING:

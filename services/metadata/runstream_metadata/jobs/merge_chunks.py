@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runstream_metadata.jobs.periodic import run_periodically
+from runstream_common.periodic import run_periodically
 
 if TYPE_CHECKING:
     from runstream_metadata.chunk_merge import ChunkMerge
