@@ -1,4 +1,4 @@
-"""Wakes subscriptions when rows arrive for them: LISTEN on a connection of its own."""
+"""Wakes who waits for rows when some arrive: LISTEN on a connection of its own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from runstream_common.database_errors import DRIVER_ERRORS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pydantic import SecretStr
+
 log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS = 1.0
@@ -26,12 +28,23 @@ class PostgresListener:
     """Tells who waits for a queue that it got rows.
 
     Args:
-        wake: called with the queue's name; with None after a reconnect, when any queue may have.
+        wake: called with the payload, the queue's name; with None after a reconnect, when any queue may have.
+        channel: NOTIFY channel; the bus's if not given.
+        application_name: how the connection shows in ``pg_stat_activity``.
     """
 
-    def __init__(self, url: str, wake: Callable[[str | None], None]) -> None:
+    def __init__(
+        self,
+        url: str | SecretStr,
+        wake: Callable[[str | None], None],
+        *,
+        channel: str = CHANNEL,
+        application_name: str = "runstream-bus-listen",
+    ) -> None:
         self._dsn = driver_dsn(url)
         self._wake = wake
+        self._channel = channel
+        self._application_name = application_name
         self._connected = False
 
     @property
@@ -55,10 +68,10 @@ class PostgresListener:
             self._dsn,
             timeout=CONNECT_SECONDS,
             command_timeout=CHECK_SECONDS,
-            server_settings={"application_name": "runstream-bus-listen"},
+            server_settings={"application_name": self._application_name},
         )
         try:
-            await connection.add_listener(CHANNEL, self._notified)
+            await connection.add_listener(self._channel, self._notified)
             self._connected = True
             self._wake(None)
             while True:
