@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 from runstream_common.database_errors import DRIVER_ERRORS, map_database_error
 from runstream_common.driver_pool import DriverPool
-from runstream_common.errors import Aborted, FailedPrecondition
+from runstream_common.errors import Aborted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -104,10 +104,8 @@ class Database:
         Raises:
             FailedPrecondition: RUNSTREAM_DATABASE_URL is not set.
         """
-        if settings.database_url is None:
-            raise FailedPrecondition("RUNSTREAM_DATABASE_URL is not set", reason="SETTING_MISSING")
         return cls(
-            settings.database_url,
+            settings.require_database_url(),
             schema=schema,
             application_name=application_name,
             pool_size=settings.database_pool_size,

@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 import structlog
+
 from runstream_common.errors import PlatformError
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 from runstream_contract.limits import MAX_MESSAGE_BYTES
 
+from runstream_common.errors import FailedPrecondition
 from runstream_common.settings_loading import SettingsBlock, SettingsError, env_name, load_settings
 
 __all__ = [
@@ -154,6 +155,16 @@ class DatabaseSettings(SettingsBlock):
     migrate_on_start: bool = Field(
         False, description="Run migrations at start; off where a deployment runs `migrate` as its own step"
     )
+
+    def require_database_url(self) -> SecretStr:
+        """Where the database is.
+
+        Raises:
+            FailedPrecondition: RUNSTREAM_DATABASE_URL is not set.
+        """
+        if self.database_url is None:
+            raise FailedPrecondition("RUNSTREAM_DATABASE_URL is not set", reason="SETTING_MISSING")
+        return self.database_url
 
 
 class BusSettings(SettingsBlock):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
-from runstream_common.errors import FailedPrecondition
+from pydantic import Field
 from runstream_common.settings import ServiceSettings
 from runstream_contract.limits import MAX_MESSAGE_BYTES
 
@@ -51,13 +50,3 @@ class MetadataSettings(ServiceSettings):
     batch_expiry_interval_seconds: float = Field(
         600.0, gt=0, le=86_400, description="Time between two rounds of forgetting old batch ids"
     )
-
-    def require_database_url(self) -> SecretStr:
-        """Where the database is.
-
-        Raises:
-            FailedPrecondition: RUNSTREAM_DATABASE_URL is not set.
-        """
-        if self.database_url is None:
-            raise FailedPrecondition("RUNSTREAM_DATABASE_URL is not set", reason="SETTING_MISSING")
-        return self.database_url
