@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from asyncpg import UniqueViolationError
 from runstream_common.database import retry_on_conflict
+from runstream_common.violations import Violations
 
 from runstream_metadata import rules
 from runstream_metadata.entities import Experiment, LifecycleStage
@@ -79,7 +80,7 @@ class Experiments:
             InvalidArgument: name, location or tags are wrong.
             ExperimentNameTaken: an experiment has the name; with ``get_if_exists`` only if it is deleted.
         """
-        violations = rules.Violations()
+        violations = Violations()
         rules.experiment_name(new.name, violations)
         rules.artifact_location(new.artifact_location, violations)
         tags = rules.experiment_tags(list(new.tags), violations)
@@ -145,7 +146,7 @@ class Experiments:
             ExperimentNotFound, ExperimentDeleted: it needs an active experiment.
             ExperimentNameTaken: another one has the name.
         """
-        violations = rules.Violations()
+        violations = Violations()
         rules.experiment_name(name, violations)
         violations.check()
         async with self._database.driver() as connection:
@@ -185,7 +186,7 @@ class Experiments:
             InvalidArgument: keys or values are wrong.
             ExperimentNotFound, ExperimentDeleted: it needs an active experiment.
         """
-        violations = rules.Violations()
+        violations = Violations()
         checked = rules.experiment_tags(list(tags), violations)
         if not checked:
             violations.add("tags", "is required")

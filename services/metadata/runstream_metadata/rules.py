@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from runstream_common.errors import FieldViolation, InvalidArgument
+from runstream_common.errors import InvalidArgument
 from runstream_contract import limits
 from runstream_contract.names import is_run_id, key_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from runstream_common.violations import Violations
 
 KeyValues = list[tuple[str, str]]
 
@@ -29,26 +31,6 @@ MIN_LEASE_MS = 5_000
 MAX_LEASE_MS = 86_400_000
 
 INT64_MAX = 2**63 - 1
-
-
-class Violations:
-    """Collects what is wrong with one request."""
-
-    def __init__(self) -> None:
-        self._found: list[FieldViolation] = []
-
-    def add(self, field: str, description: str) -> None:
-        """Note one breach."""
-        self._found.append(FieldViolation(field, description))
-
-    def check(self) -> None:
-        """Refuse the request if anything was noted.
-
-        Raises:
-            InvalidArgument: with every breach.
-        """
-        if self._found:
-            raise InvalidArgument(self._found)
 
 
 def experiment_id(text: str, field: str = "experiment_id") -> int:

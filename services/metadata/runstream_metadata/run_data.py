@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from asyncpg import NotNullViolationError
 from runstream_common.database import retry_on_conflict
+from runstream_common.violations import Violations
 from runstream_contract import limits
 
 from runstream_metadata import rules
@@ -57,7 +58,7 @@ class RunData:
             ParamImmutable: a param has another value already.
             RunNotFound, RunDeleted: it needs an active run.
         """
-        violations = rules.Violations()
+        violations = Violations()
         rules.at_most("params", params, limits.MAX_PARAMS_PER_BATCH, violations)
         rules.at_most("tags", tags, limits.MAX_TAGS_PER_BATCH, violations)
         checked_params = rules.params(list(params), violations)
@@ -146,7 +147,7 @@ def _conflicts(stored: Mapping[str, str], params: Mapping[str, str]) -> dict[str
 
 
 def _check_inputs(inputs: Sequence[DatasetInput]) -> None:
-    violations = rules.Violations()
+    violations = Violations()
     rules.at_most("datasets", inputs, MAX_INPUTS, violations)
     if not inputs:
         violations.add("datasets", "is required")
@@ -156,7 +157,7 @@ def _check_inputs(inputs: Sequence[DatasetInput]) -> None:
     violations.check()
 
 
-def _check_dataset(field: str, dataset: Dataset, violations: rules.Violations) -> None:
+def _check_dataset(field: str, dataset: Dataset, violations: Violations) -> None:
     for name, value, limit in (
         ("name", dataset.name, limits.MAX_DATASET_NAME_LENGTH),
         ("digest", dataset.digest, limits.MAX_DATASET_DIGEST_LENGTH),

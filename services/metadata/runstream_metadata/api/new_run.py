@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runstream_common.violations import Violations
 from runstream_contract.ids import new_run_id
 
 from runstream_metadata import rules
@@ -27,7 +28,7 @@ def new_run(request: CreateRunRequest) -> NewRun:
     Raises:
         InvalidArgument: with everything that is wrong.
     """
-    violations = rules.Violations()
+    violations = Violations()
     params = mapping.pairs(request.params)
     tags = mapping.pairs(request.tags)
     rules.at_most("params", params, MAX_INITIAL_ENTRIES, violations)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runstream_common.errors import InvalidArgument
 from runstream_common.rpc.server import Registration
+from runstream_common.violations import Violations
 from runstream_proto.metadata.v1 import run_service_pb2 as pb
 from runstream_proto.metadata.v1 import run_service_pb2_grpc as pb_grpc
 
@@ -182,7 +183,7 @@ class RunService(pb_grpc.RunServiceServicer):
 
 
 def _update(request: pb.UpdateRunRequest) -> RunUpdate:
-    violations = rules.Violations()
+    violations = Violations()
     end_time_ms = request.end_time_ms if request.HasField("end_time_ms") else None
     if end_time_ms is not None:
         rules.time_ms("end_time_ms", end_time_ms, violations)
