@@ -24,9 +24,11 @@ from runstream_registry.change_entities import (
 from runstream_registry.event_json import event_json
 from runstream_registry.notices import Notice
 from runstream_registry.store import audit_repository, delivery_queue
-from runstream_registry.store.audit_repository import NewEntry, OutboxRow
+from runstream_registry.store.audit_repository import ChainHead, NewEntry, OutboxRow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from asyncpg import Connection
     from runstream_common.clock import Clock
 
@@ -39,6 +41,7 @@ __all__ = [
     "Notice",
     "model_chain",
     "record_change",
+    "record_changes",
 ]
 
 
@@ -52,17 +55,39 @@ async def record_change(connection: Connection, change: Change, *, clock: Clock)
     Returns:
         The hash of the audit entry, 32 bytes.
     """
-    head = await audit_repository.lock_head(connection, change.chain)
-    time_ms = change.time_ms or clock.now_ms()
-    sequence = head.sequence + 1
-    content = entry_content(change, sequence, time_ms)
+    return (await record_changes(connection, [change], clock=clock))[0]
+
+
+async def record_changes(connection: Connection, changes: Sequence[Change], *, clock: Clock) -> list[bytes]:
+    """Record several changes of the caller's transaction in their order; as few statements as for one.
+
+    Args:
+        connection: inside the transaction that makes the changes.
+        clock: time of the entries, unless a change has one.
+
+    Returns:
+        The hash of each audit entry, 32 bytes.
+    """
+    now_ms = clock.now_ms()
+    heads = await audit_repository.lock_heads(connection, sorted({change.chain for change in changes}))
+    entries: list[NewEntry] = []
+    events: list[OutboxRow] = []
+    for change in changes:
+        entry = _entry(change, heads[change.chain], change.time_ms or now_ms)
+        heads[change.chain] = ChainHead(entry.sequence, entry.hash)
+        entries.append(entry)
+        told = change.events(entry.hash) if callable(change.events) else change.events
+        events += map(_outbox_row, told)
+    await audit_repository.append(connection, entries, events)
+    notices = [notice for change in changes for notice in change.notices]
+    await delivery_queue.enqueue(connection, notices, now_ms)
+    return [entry.hash for entry in entries]
+
+
+def _entry(change: Change, head: ChainHead, time_ms: int) -> NewEntry:
+    content = entry_content(change, head.sequence + 1, time_ms)
     digest = entry_hash(head.hash, content)
-    events = change.events(digest) if callable(change.events) else change.events
-    entry = NewEntry(change.chain, sequence, time_ms, change.subject, content, digest)
-    await audit_repository.append(connection, entry, [_outbox_row(event) for event in events])
-    if change.notices:
-        await delivery_queue.enqueue(connection, change.notices, time_ms)
-    return digest
+    return NewEntry(change.chain, head.sequence + 1, time_ms, change.subject, content, digest)
 
 
 def _outbox_row(event: Event) -> OutboxRow:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +23,26 @@ GIT_COMMIT_TAG = "mlflow.source.git.commit"
 GIT_REPOSITORY_TAG = "mlflow.source.git.repoURL"
 SOURCE_NAME_TAG = "mlflow.source.name"
 """Tags of a run that say which code it ran (MLflow)."""
+
+
+PROMPT_CONTENT_TAGS = frozenset(
+    {
+        IS_PROMPT_TAG,
+        PROMPT_TEXT_TAG,
+        "_mlflow_prompt_type",
+        "_mlflow_prompt_response_format",
+        "_mlflow_prompt_model_config",
+    }
+)
+"""Tags of a prompt version that are the version itself, and so never change."""
+
+PROMPT_SOURCES = frozenset({"prompt-template", "dummy-source"})
+"""Sources of prompt versions, which have no files (MLflow)."""
+
+
+def is_prompt(tags: Mapping[str, str]) -> bool:
+    """Whether tags mark a prompt (MLflow)."""
+    return tags.get(IS_PROMPT_TAG, "").lower() == "true"
 
 
 class VersionStatus(IntEnum):
@@ -109,6 +129,61 @@ class Model:
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, int] = field(default_factory=dict)
     latest_versions: Sequence[Version] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ByNumber:
+    """Selects a version by its number."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ByAlias:
+    """Selects the version that an alias points at; "latest" in any case is the highest one (MLflow)."""
+
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class ByStage:
+    """Selects the highest version of a stage."""
+
+    stage: Stage
+
+
+Selector: TypeAlias = ByNumber | ByAlias | ByStage
+"""Which version of a model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVersion:
+    """What a version is created from; checked by ``rules``.
+
+    Args:
+        source: as the client gave it.
+        version_id: chosen by the client; empty means that one is made.
+        create_model: make the model when there is none of that name.
+        model_tags: of a model that is made.
+        model_description: of a model that is made.
+        actor: who registers it.
+    """
+
+    name: str
+    source: str
+    actor: str
+    run_id: str = ""
+    logged_model_id: str = ""
+    run_link: str = ""
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    signature_json: str = ""
+    flavors_json: str = ""
+    parents: Sequence[Parent] = ()
+    version_id: str = ""
+    create_model: bool = False
+    model_tags: Mapping[str, str] = field(default_factory=dict)
+    model_description: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,18 +14,27 @@ if TYPE_CHECKING:
 
 # The lock lasts until the transaction ends, so that sequence numbers have no gaps and a chain's events enter the outbox
 # in the order of their commits.
-LOCK_HEAD = "SELECT sequence, hash FROM registry.audit_chain WHERE chain = $1 FOR UPDATE"
+LOCK_HEADS = """
+SELECT chain, sequence, hash FROM registry.audit_chain WHERE chain = ANY($1::text[]) ORDER BY chain FOR UPDATE
+"""
 
-BEGIN_CHAIN = """
-INSERT INTO registry.audit_chain (chain, sequence, hash) VALUES ($1, 0, $2) ON CONFLICT (chain) DO NOTHING
+BEGIN_CHAINS = """
+INSERT INTO registry.audit_chain (chain, sequence, hash)
+SELECT chain, 0, $2 FROM unnest($1::text[]) AS new (chain) ORDER BY chain
+ON CONFLICT (chain) DO NOTHING
 """
 
 APPEND = """
-WITH head AS (
-    UPDATE registry.audit_chain SET sequence = $2::bigint, hash = $6::bytea WHERE chain = $1::text
+WITH new AS (
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[])
+        AS new (chain, sequence, time_ms, subject, content, hash)
+), last AS (
+    SELECT DISTINCT ON (chain) chain, sequence, hash FROM new ORDER BY chain, sequence DESC
+), head AS (
+    UPDATE registry.audit_chain AS head SET sequence = last.sequence, hash = last.hash
+    FROM last WHERE head.chain = last.chain
 ), entry AS (
-    INSERT INTO registry.audit_entry (chain, sequence, time_ms, subject, content, hash)
-    VALUES ($1::text, $2::bigint, $3::bigint, $4::text, $5::text, $6::bytea)
+    INSERT INTO registry.audit_entry (chain, sequence, time_ms, subject, content, hash) SELECT * FROM new
 )
 INSERT INTO registry.outbox (queue, payload, headers)
 SELECT queue, payload, headers::jsonb
@@ -63,26 +72,37 @@ class OutboxRow:
     headers: str
 
 
+async def lock_heads(connection: Connection, chains: Sequence[str]) -> dict[str, ChainHead]:
+    """The last entries of chains, locked in the order of their names until the caller's transaction ends."""
+    heads = await _heads(connection, chains)
+    missing = [chain for chain in chains if chain not in heads]
+    if missing:
+        await connection.execute(BEGIN_CHAINS, missing, FIRST_PREVIOUS_HASH)
+        heads |= await _heads(connection, missing)
+    return heads
+
+
 async def lock_head(connection: Connection, chain: str) -> ChainHead:
-    """The chain's last entry, locked until the caller's transaction ends."""
-    row = await connection.fetchrow(LOCK_HEAD, chain)
-    if row is None:
-        await connection.execute(BEGIN_CHAIN, chain, FIRST_PREVIOUS_HASH)
-        row = await connection.fetchrow(LOCK_HEAD, chain)
-    return ChainHead(row["sequence"], row["hash"])
+    """The last entry of one chain, locked until the caller's transaction ends."""
+    return (await lock_heads(connection, [chain]))[chain]
 
 
-async def append(connection: Connection, entry: NewEntry, events: Sequence[OutboxRow]) -> None:
-    """Append an entry to a chain whose head the caller's transaction has locked, with its events in their order."""
+async def append(connection: Connection, entries: Sequence[NewEntry], events: Sequence[OutboxRow]) -> None:
+    """Append entries to chains whose heads the caller's transaction has locked, with their events in their order."""
     await connection.execute(
         APPEND,
-        entry.chain,
-        entry.sequence,
-        entry.time_ms,
-        entry.subject,
-        entry.content,
-        entry.hash,
+        [entry.chain for entry in entries],
+        [entry.sequence for entry in entries],
+        [entry.time_ms for entry in entries],
+        [entry.subject for entry in entries],
+        [entry.content for entry in entries],
+        [entry.hash for entry in entries],
         [row.queue for row in events],
         [row.payload for row in events],
         [row.headers for row in events],
     )
+
+
+async def _heads(connection: Connection, chains: Sequence[str]) -> dict[str, ChainHead]:
+    rows = await connection.fetch(LOCK_HEADS, chains)
+    return {row["chain"]: ChainHead(row["sequence"], row["hash"]) for row in rows}

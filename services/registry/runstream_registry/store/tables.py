@@ -27,6 +27,7 @@ model = Table(
     Column("last_updated_time_ms", BigInteger, nullable=False),
     Column("deleted_time_ms", BigInteger),
     Column("last_version", Integer, nullable=False),
+    Column("version_count", Integer, nullable=False),
     Column("promotion_sequence", BigInteger, nullable=False),
 )
 
