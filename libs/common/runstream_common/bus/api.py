@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
 from opentelemetry import propagate
 from runstream_contract.ids import new_batch_id
 
+from runstream_common.bus.consuming import MAX_CONSUMERS, EventConsumer, check_group
 from runstream_common.bus.messages import EVENT_ID, TRACEPARENT, Outgoing
 from runstream_common.bus.policy import DeadLetterPolicy
 from runstream_common.bus.subscription import Subscription
 from runstream_common.bus.topics import TOPICS, Topic, find_topic
-from runstream_common.errors import FailedPrecondition
+from runstream_common.errors import FailedPrecondition, ResourceExhausted
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,6 +46,7 @@ class Bus:
         self._topics = {topic.name: topic for topic in topics}
         self._subscriptions: list[Subscription] = []
         self._started = False
+        self._consumers = 0
 
     @property
     def topology(self) -> str:
@@ -172,6 +175,54 @@ class Bus:
         """
         return self._transport.tail(topic, from_beginning=from_beginning)
 
+    @asynccontextmanager
+    async def consume(
+        self, topic: str, group: str, *, from_beginning: bool = False
+    ) -> AsyncIterator[EventConsumer]:
+        """Join a durable group of consumers that are no service of ours, one event at a time; any number may join.
+
+        Once entered, nothing that is published escapes the group, also while it has no member. What is not settled when
+        the block ends is given again.
+
+        Args:
+            from_beginning: where a new group starts: with what the bus still holds instead of with what comes next.
+                Kafka holds what retention allows, PostgreSQL what no group has taken.
+
+        Raises:
+            InvalidArgument: the group's name is none.
+            NotFound: there is no such topic.
+            PermissionDenied: the group is the platform's own.
+            ResourceExhausted: this process serves as many consumers as it can.
+            Unavailable: the bus is away.
+        """
+        check_group(group, self._own_groups())
+        if self._consumers >= MAX_CONSUMERS:
+            raise ResourceExhausted(
+                f"this process serves {MAX_CONSUMERS} consumers already; ask another replica",
+                reason="TOO_MANY_CONSUMERS",
+                retry_after_seconds=1.0,
+            )
+        self._consumers += 1
+        try:
+            async with self._transport.consume(topic, group, from_beginning=from_beginning) as source:
+                yield EventConsumer(source, group)
+        finally:
+            self._consumers -= 1
+
+    async def delete_group(self, topic: str, group: str) -> None:
+        """Forget a group of ``consume`` on a topic, with what waits for it.
+
+        PostgreSQL also drops its dead letters and ends its members with NotFound.
+
+        Raises:
+            FailedPrecondition: Kafka: it has members.
+            NotFound: there is no such group.
+            PermissionDenied: the group is the platform's own.
+            Unavailable: the bus is away.
+        """
+        check_group(group, self._own_groups())
+        await self._transport.delete_group(topic, group)
+
     async def applied(self, group: str, positions: Sequence[Position]) -> bool:
         """Whether the group has handled everything up to the positions, for reading one's own writes."""
         return await self._transport.applied(group, positions)
@@ -217,6 +268,9 @@ class Bus:
         for letter in letters:
             await self._transport.replay_dead_letter(topic, group, letter)
         return len(letters)
+
+    def _own_groups(self) -> list[str]:
+        return [subscription.group for subscription in self._subscriptions]
 
     def _default_policy(self) -> DeadLetterPolicy:
         return DeadLetterPolicy(

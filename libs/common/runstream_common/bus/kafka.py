@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
@@ -17,12 +18,19 @@ from runstream_common.bus.kafka_admin import MAX_RECORD_BYTES, KafkaAdmin
 from runstream_common.bus.kafka_consumer import KafkaSubscription
 from runstream_common.bus.kafka_dead_letters import KafkaDeadLetters
 from runstream_common.bus.kafka_errors import mapped_kafka_errors
+from runstream_common.bus.kafka_events import (
+    NEVER_IDLE_MS,
+    REBALANCE_TIMEOUT_MS,
+    SESSION_TIMEOUT_MS,
+    KafkaEventSource,
+)
+from runstream_common.bus.kafka_groups import KafkaGroups, Start
 from runstream_common.bus.kafka_publisher import KafkaPublisher
 from runstream_common.bus.kafka_reader import KafkaReader
 from runstream_common.bus.kafka_records import pass_through_decoder, pass_through_parser
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Sequence
 
     from runstream_common.bus.dead_letter_headers import DeadLetter
     from runstream_common.bus.messages import Message, Outgoing, Position
@@ -44,7 +52,6 @@ FETCH_BYTES = 32 * 1024 * 1024
 POLL_MS = 20
 """FastStream sleeps this long after an empty poll, so it bounds the delay of a message on a quiet topic."""
 
-SESSION_TIMEOUT_MS = 10_000
 MAX_POLL_INTERVAL_MS = 300_000
 """A handler may run this long; a held batch refreshes the clock, so retries may go on for ever."""
 
@@ -66,6 +73,7 @@ class KafkaTransport:
 
     def __init__(self, bootstrap: Sequence[str], settings: BusSettings) -> None:
         self._settings = settings
+        self._bootstrap = list(bootstrap)
         self._prefix = settings.topic_prefix
         options = _producer_options(settings)
         self._broker = KafkaBroker(
@@ -79,6 +87,7 @@ class KafkaTransport:
         )
         self._admin = KafkaAdmin(bootstrap, settings)
         self._reader = KafkaReader(bootstrap, self._prefix, self._admin)
+        self._groups = KafkaGroups(bootstrap, self._prefix, self._admin)
         self._publisher = KafkaPublisher(
             self._broker,
             {"bootstrap_servers": list(bootstrap), **options},
@@ -108,7 +117,9 @@ class KafkaTransport:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         # Concurrently: one after the other could take the graceful timeout each.
-        await asyncio.gather(*(_leave(subscriber) for subscriber in self._broker.subscribers))
+        await asyncio.gather(
+            *(_within_leave_time(subscriber.stop()) for subscriber in self._broker.subscribers)
+        )
 
     async def stop(self) -> None:
         await self._publisher.flush()
@@ -126,6 +137,31 @@ class KafkaTransport:
 
     def tail(self, topic: str, *, from_beginning: bool) -> AsyncIterator[Message]:
         return self._reader.tail(topic, from_beginning=from_beginning)
+
+    @asynccontextmanager
+    async def consume(
+        self, topic: str, group: str, *, from_beginning: bool
+    ) -> AsyncIterator[KafkaEventSource]:
+        start = await self._groups.start_of(topic, group, from_beginning=from_beginning)
+        # Where positions are committed, a partition without one was added later: all of it is new to the group.
+        earliest = from_beginning or start is not Start.OPEN
+        source = KafkaEventSource(
+            topic,
+            group,
+            physical_topic=self._prefix + topic,
+            consumer=self._member(group, "earliest" if earliest else "latest"),
+            send=self._publisher.send,
+            ensure_dead_letters=self._admin.ensure_dead_letters,
+        )
+        source.created = start is not Start.KNOWN
+        try:
+            await source.start(commit_positions=start is Start.OPEN)
+            yield source
+        finally:
+            await _within_leave_time(source.stop())
+
+    async def delete_group(self, topic: str, group: str) -> None:
+        await self._groups.delete(topic, group)
 
     async def applied(self, group: str, positions: Sequence[Position]) -> bool:
         wanted = {
@@ -176,11 +212,24 @@ class KafkaTransport:
         subscriber(runner.on_batch)
         self._tasks.append(asyncio.create_task(runner.watch_lag()))
 
+    def _member(self, group: str, reset: str) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            client_id="runstream-events",
+            group_id=self._prefix + group,
+            enable_auto_commit=False,
+            auto_offset_reset=reset,
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+            max_poll_interval_ms=NEVER_IDLE_MS,
+        )
 
-async def _leave(subscriber: Any) -> None:
+
+async def _within_leave_time(leaving: Awaitable[None]) -> None:
     try:
         async with asyncio.timeout(LEAVE_SECONDS):
-            await subscriber.stop()
+            await leaving
     except TimeoutError:
         # aiokafka waits without a limit for tasks of its own to end.
         log.warning("subscription_stop_timed_out", seconds=LEAVE_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from aiokafka import TopicPartition
+    from aiokafka.protocol.api import Request
 
     from runstream_common.bus.topics import Topic
     from runstream_common.settings import BusSettings
@@ -83,6 +84,18 @@ class KafkaAdmin:
         with mapped_kafka_errors():
             [found] = await (await self._connected()).describe_topics([self._prefix + topic])
         return bool(found["error_code"] == 0)
+
+    async def partitions(self, topic: str) -> list[int]:
+        """The partitions of a topic, none if there is no such topic. Raises Unavailable."""
+        with mapped_kafka_errors():
+            [found] = await (await self._connected()).describe_topics([self._prefix + topic])
+        return sorted(item["partition"] for item in found["partitions"])
+
+    async def ask_coordinator(self, group_id: str, request: Request[Any]) -> Any:
+        """Send a request that aiokafka's own client has no method for to a group's coordinator."""
+        client = await self._connected()
+        node = await client.find_coordinator(group_id)
+        return await client._send_request_to_node(node, request)  # noqa: SLF001 - there is no public way
 
     async def committed(
         self, group: str, partitions: Sequence[TopicPartition]

@@ -34,6 +34,11 @@ RETRIED = Counter(
 DEAD_LETTERED = Counter(
     "runstream_bus_dead_lettered_messages_total", "Messages parked", ["topic", "group", "reason"]
 )
+EXPIRED = Counter(
+    "runstream_bus_expired_messages_total",
+    "Messages dropped because their consumer group, which is not a service's, left them unread for too long",
+    ["topic", "group"],
+)
 HANDLE_SECONDS = Histogram(
     "runstream_bus_handle_seconds",
     "Time a batch takes from delivery to commit",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -12,12 +14,14 @@ from sqlalchemy import text
 from runstream_common.bus.in_flight import InFlightBytes
 from runstream_common.bus.postgres_consumer import PostgresSubscription
 from runstream_common.bus.postgres_dead_letters import PostgresDeadLetters
+from runstream_common.bus.postgres_events import PostgresEventSource
+from runstream_common.bus.postgres_groups import PostgresGroups
 from runstream_common.bus.postgres_listener import PostgresListener
 from runstream_common.bus.postgres_publisher import PostgresPublisher
 from runstream_common.bus.postgres_schema import MESSAGE, SCHEMA, ensure_groups, ensure_schema
 from runstream_common.bus.postgres_tail import PostgresTail, sweep_until_cancelled
 from runstream_common.database import Database, mapped_errors
-from runstream_common.errors import FailedPrecondition
+from runstream_common.errors import FailedPrecondition, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -62,7 +66,11 @@ class PostgresTransport:
         )
         self._database = self._open(SPARE_CONNECTIONS)
         self._dead_letters = PostgresDeadLetters(self._database, self._prefix)
+        self._groups = PostgresGroups(self._database, self._prefix)
         self._consumers: dict[str, PostgresSubscription] = {}
+        self._sources: set[PostgresEventSource] = set()
+        self._known_topics: set[str] = set()
+        self._listens = False
         self._running: list[asyncio.Task[None]] = []
         self._helpers: list[asyncio.Task[None]] = []
         self._listener = PostgresListener(url, self._wake)
@@ -72,6 +80,7 @@ class PostgresTransport:
             await self._database.stop()
             self._database = self._open(SPARE_CONNECTIONS + CONNECTIONS_PER_SUBSCRIPTION * len(subscriptions))
             self._dead_letters = PostgresDeadLetters(self._database, self._prefix)
+            self._groups = PostgresGroups(self._database, self._prefix)
         async with mapped_errors():
             await ensure_schema(self._database.engine)
             await self.ensure_topics(topics)
@@ -82,13 +91,14 @@ class PostgresTransport:
         for subscription in subscriptions:
             self._consume(subscription)
         if subscriptions:
-            self._help("listener", self._listener.run())
+            self._listen()
         names = [self._prefix + topic.name for topic in topics]
         letters = [self._prefix + item.dead_letter_topic for item in subscriptions]
         retention_hours = self._settings.kafka_retention_hours
-        self._help(
-            "sweep", sweep_until_cancelled(self._database, names, letters, retention_hours=retention_hours)
+        sweep = sweep_until_cancelled(
+            self._database, names, letters, groups=self._groups, retention_hours=retention_hours
         )
+        self._help("sweep", sweep)
 
     async def stop_subscriptions(self) -> None:
         for consumer in self._consumers.values():
@@ -115,6 +125,7 @@ class PostgresTransport:
 
     async def ensure_topics(self, topics: Sequence[Topic]) -> None:
         """A topic needs no table of its own here; its durable groups are noted, so they miss nothing."""
+        self._known_topics.update(topic.name for topic in topics)
         known = [(self._prefix + topic.name, group) for topic in topics for group in topic.groups]
         await ensure_groups(self._database.engine, known)
 
@@ -124,6 +135,37 @@ class PostgresTransport:
     def tail(self, topic: str, *, from_beginning: bool) -> AsyncIterator[Message]:
         del from_beginning  # nothing is kept that every group has handled
         return PostgresTail(self._database, self._prefix).follow(topic)
+
+    @asynccontextmanager
+    async def consume(
+        self, topic: str, group: str, *, from_beginning: bool
+    ) -> AsyncIterator[PostgresEventSource]:
+        if topic not in self._known_topics:
+            raise NotFound(f"there is no topic {topic}", reason="TOPIC_NOT_FOUND")
+        created = await self._groups.join(topic, group, from_beginning=from_beginning)
+        self._listen()
+        source = PostgresEventSource(
+            self._database,
+            self._groups,
+            topic,
+            group,
+            created=created,
+            listening=lambda: self._listener.connected,
+        )
+        self._sources.add(source)
+        keeping = asyncio.create_task(source.keep_lease())
+        try:
+            yield source
+        finally:
+            self._sources.discard(source)
+            keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeping
+            await source.release()
+
+    async def delete_group(self, topic: str, group: str) -> None:
+        await self._groups.delete(topic, group)
+        self._wake(self._groups.queue(topic, group))
 
     async def applied(self, group: str, positions: Sequence[Position]) -> bool:
         async with self._database.read() as session:
@@ -171,6 +213,11 @@ class PostgresTransport:
         self._help(f"leases of {subscription.name}", consumer.renew_leases())
         self._help(f"lag of {subscription.name}", consumer.watch_lag())
 
+    def _listen(self) -> None:
+        if not self._listens:
+            self._listens = True
+            self._help("listener", self._listener.run())
+
     def _help(self, what: str, work: Coroutine[Any, Any, None]) -> None:
         """Run what should run as long as the bus; should it end, readiness says so."""
         task = asyncio.create_task(work, name=f"bus {what}")
@@ -178,11 +225,13 @@ class PostgresTransport:
         self._helpers.append(task)
 
     def _wake(self, queue: str | None) -> None:
-        if queue is None:
-            for consumer in self._consumers.values():
-                consumer.wake.set()
-        elif queue in self._consumers:
-            self._consumers[queue].wake.set()
+        waiters: list[PostgresSubscription | PostgresEventSource] = [
+            *self._consumers.values(),
+            *self._sources,
+        ]
+        for waiting in waiters:
+            if queue is None or waiting.queue == queue:
+                waiting.wake.set()
 
 
 def _log_death(task: asyncio.Task[None]) -> None:

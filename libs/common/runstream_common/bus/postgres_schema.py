@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from faststream_outbox import make_outbox_table, outbox_autovacuum_ddl
-from sqlalchemy import Column, DateTime, MetaData, String, Table, text
+from sqlalchemy import Boolean, Column, DateTime, MetaData, String, Table, false, text
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -24,6 +24,8 @@ SUBSCRIPTION = Table(
     Column("grp", String(255), primary_key=True),
     # Set for the groups of tails, which end with their reader; a durable group has none.
     Column("expires_at", DateTime(timezone=True), nullable=True),
+    # Consumers that are no service of ours: what they leave unread is dropped after a while, and they may be deleted.
+    Column("external", Boolean, nullable=False, server_default=false()),
 )
 CHANNEL = "outbox_message"
 """faststream-outbox's NOTIFY channel for the table; the payload is the queue."""
@@ -68,6 +70,7 @@ async def ensure_schema(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         if await _exists(connection):
+            await _add_external(connection)
             return
         await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
         await connection.run_sync(METADATA.create_all)
@@ -99,6 +102,20 @@ async def _add_group(connection: AsyncConnection, topic: str, group: str) -> Non
         text(f"UPDATE {SCHEMA}.message SET queue = :queue WHERE queue = :topic"),  # noqa: S608
         names,
     )
+
+
+async def _add_external(connection: AsyncConnection) -> None:
+    """Bring a table of version 0.1.0 up to date. ALTER TABLE waits for every reader, so it is not tried in vain."""
+    known = await connection.execute(
+        text(
+            "SELECT 1 FROM pg_attribute WHERE attrelid = CAST(:name AS regclass) AND attname = 'external' AND NOT attisdropped"
+        ),
+        {"name": f"{SCHEMA}.subscription"},
+    )
+    if known.first() is None:
+        await connection.execute(
+            text(f"ALTER TABLE {SCHEMA}.subscription ADD COLUMN external boolean NOT NULL DEFAULT false")
+        )
 
 
 async def _exists(connection: AsyncConnection) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from sqlalchemy import text
 
+from runstream_common.bus.consuming import TAIL_PREFIX
 from runstream_common.bus.policy import DEAD_LETTER_RETENTION_HOURS
 from runstream_common.bus.postgres_codec import decode
 from runstream_common.bus.postgres_schema import GROUPS_LOCK, SCHEMA
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from runstream_common.bus.messages import Message
+    from runstream_common.bus.postgres_groups import PostgresGroups
     from runstream_common.database import Database
 
 log = structlog.get_logger(__name__)
@@ -67,7 +69,7 @@ class PostgresTail:
 
     async def follow(self, topic: str) -> AsyncIterator[Message]:
         """Every message of a topic from now on, for as long as the caller asks."""
-        names = {"topic": self._prefix + topic, "grp": f"tail-{uuid.uuid4().hex}"}
+        names = {"topic": self._prefix + topic, "grp": f"{TAIL_PREFIX}{uuid.uuid4().hex}"}
         queue = f"{names['topic']}.{names['grp']}"
         await self._join(names)
         joined = time.monotonic()
@@ -97,12 +99,17 @@ class PostgresTail:
 
 
 async def sweep_until_cancelled(
-    database: Database, topics: Sequence[str], dead_letters: Sequence[str], *, retention_hours: int
+    database: Database,
+    topics: Sequence[str],
+    dead_letters: Sequence[str],
+    *,
+    groups: PostgresGroups,
+    retention_hours: int,
 ) -> None:
     """Remove, again and again, what would grow without a bound.
 
-    That is: groups of tails whose reader is gone, messages of topics without any group beyond retention, and
-    dead letters beyond theirs.
+    That is: groups of tails whose reader is gone, messages of topics without any group beyond retention, what waits for
+    consumers from outside beyond the same, and dead letters beyond theirs.
     """
     while True:
         try:
@@ -111,6 +118,7 @@ async def sweep_until_cancelled(
                 await _drop_old(database, queue, retention_hours)
             for queue in dead_letters:
                 await _drop_old(database, queue, DEAD_LETTER_RETENTION_HOURS)
+            await groups.expire(backlog_hours=retention_hours, dead_letter_hours=DEAD_LETTER_RETENTION_HOURS)
         except Exception as raised:
             if transient_error(raised) is None:
                 raise

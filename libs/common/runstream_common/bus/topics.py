@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PROTOBUF = "application/x-protobuf"
+JSON = "application/json"
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
@@ -24,7 +27,7 @@ class Topic:
     summary: str
     key: str
     message: str
-    content_types: tuple[str, ...] = ("application/x-protobuf",)
+    content_types: tuple[str, ...] = (PROTOBUF,)
     groups: tuple[str, ...] = ()
     partitions: int | None = None
     retention_hours: int | None = None
@@ -35,7 +38,7 @@ RUN_LOGGED = Topic(
     summary="A run logged metric points.",
     key="run id",
     message="runstream.events.v1.RunLogged",
-    content_types=("application/x-protobuf", "application/json"),
+    content_types=(PROTOBUF, JSON),
     groups=("metadata",),
 )
 RUN_CHANGED = Topic(
@@ -56,21 +59,21 @@ MODEL_PROMOTED = Topic(
     summary="A model version was promoted to an alias or stage.",
     key="model name",
     message="runstream.events.v1.ModelPromoted",
-    content_types=("application/json",),
+    content_types=(JSON,),
 )
 MODEL_VERSION_CREATED = Topic(
     name="model-version-created",
     summary="A version of a model or prompt was registered.",
     key="model name",
     message="runstream.events.v1.ModelVersionCreated",
-    content_types=("application/json",),
+    content_types=(JSON,),
 )
 MODEL_CHANGED = Topic(
     name="model-changed",
     summary="A registered model, version or prompt changed in another way.",
     key="model name",
     message="runstream.events.v1.ModelChanged",
-    content_types=("application/json",),
+    content_types=(JSON,),
 )
 
 TOPICS: tuple[Topic, ...] = (

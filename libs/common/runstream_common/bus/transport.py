@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
 
+    from runstream_common.bus.consuming import EventSource
     from runstream_common.bus.dead_letter_headers import DeadLetter
     from runstream_common.bus.messages import Message, Outgoing, Position
     from runstream_common.bus.subscription import Subscription
@@ -48,6 +50,19 @@ class Transport(Protocol):
 
     def tail(self, topic: str, *, from_beginning: bool) -> AsyncIterator[Message]:
         """Follow a topic outside of any durable group."""
+        ...
+
+    def consume(
+        self, topic: str, group: str, *, from_beginning: bool
+    ) -> AbstractAsyncContextManager[EventSource]:
+        """Join a durable group of consumers from outside; once entered, nothing that is published escapes the group.
+
+        Raises, when entered: NotFound, PermissionDenied, Unavailable.
+        """
+        ...
+
+    async def delete_group(self, topic: str, group: str) -> None:
+        """Forget such a group. Raises NotFound, FailedPrecondition, Unavailable."""
         ...
 
     async def applied(self, group: str, positions: Sequence[Position]) -> bool:

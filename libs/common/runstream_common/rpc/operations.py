@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from runstream_proto.common.v1 import operations_service_pb2 as pb
 from runstream_proto.common.v1 import operations_service_pb2_grpc
-from runstream_proto.common.v1.position_pb2 import BusPosition, Watermark
+from runstream_proto.common.v1.position_pb2 import Watermark
 
-from runstream_common.bus.events import event_as_json
-from runstream_common.bus.messages import CONTENT_TYPE, EVENT_TYPE
 from runstream_common.bus.topics import find_topic
 from runstream_common.errors import InvalidArgument, PlatformError
+from runstream_common.rpc.consume_events import consume_events
+from runstream_common.rpc.events import event_answer
 from runstream_common.rpc.server import Registration
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from runstream_common.bus.api import Bus
     from runstream_common.bus.dead_letter_headers import DeadLetter
-    from runstream_common.bus.messages import Message
     from runstream_common.bus.subscription import SubscriptionStatus
     from runstream_common.health import Health
 
@@ -32,7 +32,6 @@ DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 DEFAULT_REPLAY = 1000
 MAX_REPLAY = 10_000
-JSON = "application/json"
 
 ScopeWatermarks: TypeAlias = "Callable[[], Awaitable[Mapping[str, int]]]"
 
@@ -135,7 +134,28 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
         del context
         _require("topic", request.topic)
         async for message in self._bus.tail(request.topic, from_beginning=request.from_beginning):
-            yield _event(message)
+            yield event_answer(message)
+
+    async def ConsumeEvents(  # noqa: N802
+        self,
+        requests: AsyncIterator[pb.ConsumeEventsRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[pb.ConsumeEventsResponse]:
+        """Events under a durable group, each settled before the next, until the client ends the call."""
+        del context
+        async with contextlib.aclosing(consume_events(self._bus, aiter(requests))) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def DeleteConsumerGroup(  # noqa: N802
+        self, request: pb.DeleteConsumerGroupRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DeleteConsumerGroupResponse:
+        """Forget a group that is not the platform's own. Raises NotFound, FailedPrecondition, PermissionDenied."""
+        del context
+        for field in ("topic", "group"):
+            _require(field, getattr(request, field))
+        await self._bus.delete_group(request.topic, request.group)
+        return pb.DeleteConsumerGroupResponse()
 
     async def _subscription(self, status: SubscriptionStatus) -> pb.SubscriptionStatus:
         return pb.SubscriptionStatus(
@@ -216,23 +236,6 @@ def _letter(letter: DeadLetter, *, with_value: bool) -> pb.DeadLetter:
         value_size_bytes=len(original.value),
         value=original.value if with_value else b"",
     )
-
-
-def _event(message: Message) -> pb.TailEventsResponse:
-    return pb.TailEventsResponse(
-        position=BusPosition(topic=message.topic, partition=message.partition, offset=message.offset),
-        key=message.key,
-        headers=message.headers,
-        timestamp_ms=message.timestamp_ms,
-        value=message.value,
-        json=_as_json(message),
-    )
-
-
-def _as_json(message: Message) -> str:
-    if message.headers.get(CONTENT_TYPE, "").startswith(JSON):
-        return message.value.decode(errors="replace")
-    return event_as_json(message.headers.get(EVENT_TYPE) or find_topic(message.topic).message, message.value)
 
 
 def _read_token(token: str, groups: Sequence[str]) -> tuple[str, str | None]:
