@@ -14,12 +14,14 @@ from pydantic_settings import NoDecode
 from runstream_contract.limits import MAX_MESSAGE_BYTES
 
 from runstream_common.errors import FailedPrecondition
+from runstream_common.object_store.settings import ObjectStoreSettings
 from runstream_common.settings_loading import SettingsBlock, SettingsError, env_name, load_settings
 
 __all__ = [
     "BusSettings",
     "DatabaseSettings",
     "GrpcSettings",
+    "ObjectStoreSettings",
     "ObservabilitySettings",
     "ProcessSettings",
     "ServiceSettings",
@@ -79,9 +81,6 @@ class ProcessSettings(SettingsBlock):
         ge=0,
         le=65535,
         description="Port of /healthz, /readyz, /metrics and /asyncapi.json; 0 picks one",
-    )
-    object_store_url: SecretStr = Field(
-        SecretStr(""), description="Where files live: `s3://key:secret@host:port/bucket` or `file:///folder`"
     )
 
 
@@ -209,7 +208,9 @@ class BusSettings(SettingsBlock):
     )
 
 
-class ServiceSettings(BusSettings, DatabaseSettings, GrpcSettings, ObservabilitySettings, ProcessSettings):
+class ServiceSettings(
+    BusSettings, DatabaseSettings, GrpcSettings, ObjectStoreSettings, ObservabilitySettings, ProcessSettings
+):
     """What every service reads; services subclass it with their own fields."""
 
 
@@ -219,7 +220,14 @@ def settings_table(*blocks: type[SettingsBlock]) -> str:
     Args:
         blocks: the blocks to print, in order; the shared ones if none is given.
     """
-    shared = (ProcessSettings, GrpcSettings, DatabaseSettings, BusSettings, ObservabilitySettings)
+    shared = (
+        ProcessSettings,
+        GrpcSettings,
+        DatabaseSettings,
+        BusSettings,
+        ObjectStoreSettings,
+        ObservabilitySettings,
+    )
     return "\n\n".join(_block_table(block) for block in blocks or shared)
 
 
