@@ -20,13 +20,14 @@ from runstream_common.service import Service
 from runstream_registry.artifact_client import ArtifactClient
 from runstream_registry.metadata_client import MetadataClient
 from runstream_registry.store.tables import SCHEMA, outbox
+from runstream_registry.webhook_wiring import WebhookParts
 
 if TYPE_CHECKING:
     import grpc
     from runstream_common.bus.api import Bus
     from runstream_common.clock import Clock
     from runstream_common.rpc.server import Registration
-    from runstream_common.service import Runtime
+    from runstream_common.service import Component, Runtime
     from runstream_common.supervision import Supervisor
 
     from runstream_registry.settings import RegistrySettings
@@ -75,6 +76,7 @@ class Parts:
     channels: Channels
     metadata: MetadataClient
     artifacts: ArtifactClient
+    webhooks: WebhookParts
 
 
 async def build(runtime: Runtime[RegistrySettings]) -> Service:
@@ -96,7 +98,8 @@ async def build(runtime: Runtime[RegistrySettings]) -> Service:
     runtime.health.add_check("database", parts.database.ping)
     runtime.health.add_check("bus", parts.bus.ping)
     _spawn(parts, runtime.tasks)
-    return Service([parts.database, parts.bus, parts.channels, server], asyncapi=_asyncapi)
+    components: list[Component] = [parts.database, parts.bus, parts.channels, parts.webhooks.sender, server]
+    return Service(components, asyncapi=_asyncapi)
 
 
 async def migrate(settings: RegistrySettings) -> None:
@@ -114,26 +117,28 @@ def _open_database(settings: RegistrySettings) -> Database:
 
 def _parts(settings: RegistrySettings) -> Parts:
     database, bus, channels = _open_database(settings), build_bus(settings), Channels(settings)
+    clock = SystemClock()
     host = settings.artifact_target.rpartition(":")[0] or "localhost"
     return Parts(
         settings=settings,
-        clock=SystemClock(),
+        clock=clock,
         database=database,
         bus=bus,
         relay=OutboxRelay(database, outbox, bus, TOPICS),
         channels=channels,
         metadata=MetadataClient(channels.metadata),
         artifacts=ArtifactClient(channels.artifact, host=host),
+        webhooks=WebhookParts(settings, database, clock),
     )
 
 
 def _services(parts: Parts) -> list[Registration]:
-    del parts
-    return []
+    return [parts.webhooks.registration()]
 
 
 def _spawn(parts: Parts, tasks: Supervisor) -> None:
     tasks.spawn("outbox relay", parts.relay.run())
+    parts.webhooks.spawn(tasks)
 
 
 def _asyncapi() -> dict[str, Any]:
