@@ -120,7 +120,8 @@ class ModelChanged(_message.Message):
     """UUID."""
     action: _builtins.str
     """What, as a constant, the audit trail's: "model.created", "model.updated", "model.renamed", "model.deleted", "tags.changed",
-    "version.updated", "version.deleted", "alias.deleted", "request.created", "request.decided", "request.expired".
+    "version.updated", "version.deleted", "alias.deleted", "request.created", "request.decided", "request.failed" (approved, but a
+    rule is no longer met), "request.expired".
     """
     model: _builtins.str
     """Model, after the change."""

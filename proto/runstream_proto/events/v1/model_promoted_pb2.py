@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(runstream/events/v1/model_promoted.proto\x12\x13runstream.events.v1\"\xca\x03\n\rModelPromoted\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x05\x12\x18\n\x10previous_version\x18\x05 \x01(\x05\x12\x13\n\x0btarget_kind\x18\x06 \x01(\t\x12\x0e\n\x06target\x18\x07 \x01(\t\x12\x10\n\x08rollback\x18\x08 \x01(\x08\x12\x14\n\x0c\x61rtifact_uri\x18\t \x01(\t\x12\x17\n\x0f\x61rtifact_digest\x18\n \x01(\t\x12\x12\n\nversion_id\x18\x0b \x01(\t\x12\x0e\n\x06run_id\x18\x0c \x01(\t\x12\x12\n\ngit_commit\x18\r \x01(\t\x12@\n\x07metrics\x18\x0e \x03(\x0b\x32/.runstream.events.v1.ModelPromoted.MetricsEntry\x12\r\n\x05\x61\x63tor\x18\x0f \x01(\t\x12\x0e\n\x06reason\x18\x10 \x01(\t\x12\x18\n\x10occurred_time_ms\x18\x11 \x01(\x03\x12\x12\n\naudit_hash\x18\x12 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(runstream/events/v1/model_promoted.proto\x12\x13runstream.events.v1\"\xda\x03\n\rModelPromoted\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x05\x12\x18\n\x10previous_version\x18\x05 \x01(\x05\x12\x13\n\x0btarget_kind\x18\x06 \x01(\t\x12\x0e\n\x06target\x18\x07 \x01(\t\x12\x10\n\x08rollback\x18\x08 \x01(\x08\x12\x14\n\x0c\x61rtifact_uri\x18\t \x01(\t\x12\x17\n\x0f\x61rtifact_digest\x18\n \x01(\t\x12\x12\n\nversion_id\x18\x0b \x01(\t\x12\x0e\n\x06run_id\x18\x0c \x01(\t\x12\x12\n\ngit_commit\x18\r \x01(\t\x12@\n\x07metrics\x18\x0e \x03(\x0b\x32/.runstream.events.v1.ModelPromoted.MetricsEntry\x12\r\n\x05\x61\x63tor\x18\x0f \x01(\t\x12\x0e\n\x06reason\x18\x10 \x01(\t\x12\x18\n\x10occurred_time_ms\x18\x11 \x01(\x03\x12\x12\n\naudit_hash\x18\x12 \x01(\t\x12\x0e\n\x06prompt\x18\x13 \x01(\x08\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELPROMOTED_METRICSENTRY']._loaded_options = None
   _globals['_MODELPROMOTED_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_MODELPROMOTED']._serialized_start=66
-  _globals['_MODELPROMOTED']._serialized_end=524
-  _globals['_MODELPROMOTED_METRICSENTRY']._serialized_start=478
-  _globals['_MODELPROMOTED_METRICSENTRY']._serialized_end=524
+  _globals['_MODELPROMOTED']._serialized_end=540
+  _globals['_MODELPROMOTED_METRICSENTRY']._serialized_start=494
+  _globals['_MODELPROMOTED_METRICSENTRY']._serialized_end=540
 # @@protoc_insertion_point(module_scope)

@@ -65,6 +65,7 @@ class ModelPromoted(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     OCCURRED_TIME_MS_FIELD_NUMBER: _builtins.int
     AUDIT_HASH_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """UUID of the promotion."""
     model: _builtins.str
@@ -99,9 +100,13 @@ class ModelPromoted(_message.Message):
     """When, milliseconds since the Unix epoch (UTC)."""
     audit_hash: _builtins.str
     """Hash of the audit entry, 64 lowercase hexadecimal characters."""
+    prompt: _builtins.bool
+    """Whether the model is a prompt."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Latest metrics of that run."""
+        """Latest metrics of that run, at most 1,000 in the order of their keys. NaN and infinities are the strings "NaN",
+        "Infinity" and "-Infinity" (proto3 JSON).
+        """
 
     def __init__(
         self,
@@ -124,10 +129,11 @@ class ModelPromoted(_message.Message):
         reason: _builtins.str = ...,
         occurred_time_ms: _builtins.int = ...,
         audit_hash: _builtins.str = ...,
+        prompt: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "artifact_digest", b"artifact_digest", "artifact_uri", b"artifact_uri", "audit_hash", b"audit_hash", "event_id", b"event_id", "git_commit", b"git_commit", "metrics", b"metrics", "model", b"model", "occurred_time_ms", b"occurred_time_ms", "previous_version", b"previous_version", "reason", b"reason", "rollback", b"rollback", "run_id", b"run_id", "sequence", b"sequence", "target", b"target", "target_kind", b"target_kind", "version", b"version", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "artifact_digest", b"artifact_digest", "artifact_uri", b"artifact_uri", "audit_hash", b"audit_hash", "event_id", b"event_id", "git_commit", b"git_commit", "metrics", b"metrics", "model", b"model", "occurred_time_ms", b"occurred_time_ms", "previous_version", b"previous_version", "prompt", b"prompt", "reason", b"reason", "rollback", b"rollback", "run_id", b"run_id", "sequence", b"sequence", "target", b"target", "target_kind", b"target_kind", "version", b"version", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -117,7 +117,9 @@ class PromotionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Rollback(self, request, context):
-        """Promotes the version that the target held before; the same rules apply, except that freeze windows do not.
+        """Promotes the version that the target held before. The same rules apply, except that freeze windows do not, that metrics
+        are not compared with the version that is replaced, and that approvals of the version's earlier promotion to the target
+        count. Of a stage, the version that is replaced is archived.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,10 @@ class PromotionServiceStub:
     when the target holds another version than expected.
     """
     Rollback: _grpc.UnaryUnaryMultiCallable[_promotion_service_pb2.RollbackRequest, _promotion_service_pb2.RollbackResponse]
-    """Promotes the version that the target held before; the same rules apply, except that freeze windows do not."""
+    """Promotes the version that the target held before. The same rules apply, except that freeze windows do not, that metrics
+    are not compared with the version that is replaced, and that approvals of the version's earlier promotion to the target
+    count. Of a stage, the version that is replaced is archived.
+    """
     ListPromotions: _grpc.UnaryUnaryMultiCallable[_promotion_service_pb2.ListPromotionsRequest, _promotion_service_pb2.ListPromotionsResponse]
     """Reads the promotions of a model."""
     PutPolicy: _grpc.UnaryUnaryMultiCallable[_promotion_service_pb2.PutPolicyRequest, _promotion_service_pb2.PutPolicyResponse]
@@ -76,7 +79,10 @@ class PromotionServiceAsyncStub(PromotionServiceStub):
     when the target holds another version than expected.
     """
     Rollback: _aio.UnaryUnaryMultiCallable[_promotion_service_pb2.RollbackRequest, _promotion_service_pb2.RollbackResponse]  # type: ignore[assignment]
-    """Promotes the version that the target held before; the same rules apply, except that freeze windows do not."""
+    """Promotes the version that the target held before. The same rules apply, except that freeze windows do not, that metrics
+    are not compared with the version that is replaced, and that approvals of the version's earlier promotion to the target
+    count. Of a stage, the version that is replaced is archived.
+    """
     ListPromotions: _aio.UnaryUnaryMultiCallable[_promotion_service_pb2.ListPromotionsRequest, _promotion_service_pb2.ListPromotionsResponse]  # type: ignore[assignment]
     """Reads the promotions of a model."""
     PutPolicy: _aio.UnaryUnaryMultiCallable[_promotion_service_pb2.PutPolicyRequest, _promotion_service_pb2.PutPolicyResponse]  # type: ignore[assignment]
@@ -121,7 +127,10 @@ class PromotionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _promotion_service_pb2.RollbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_promotion_service_pb2.RollbackResponse, _abc.Awaitable[_promotion_service_pb2.RollbackResponse]]:
-        """Promotes the version that the target held before; the same rules apply, except that freeze windows do not."""
+        """Promotes the version that the target held before. The same rules apply, except that freeze windows do not, that metrics
+        are not compared with the version that is replaced, and that approvals of the version's earlier promotion to the target
+        count. Of a stage, the version that is replaced is archived.
+        """
 
     @_abc_1.abstractmethod
     def ListPromotions(
