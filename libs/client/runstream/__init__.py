@@ -35,6 +35,17 @@ if TYPE_CHECKING:
         set_tags,
         start_run,
     )
+    from runstream.tracking.fluent_artifacts import (
+        download_artifacts,
+        list_artifacts,
+        log_artifact,
+        log_artifacts,
+        log_dict,
+        log_figure,
+        log_image,
+        log_table,
+        log_text,
+    )
     from runstream.tracking.run import Run
     from runstream.tracking.sender import FlushResult
 
@@ -47,15 +58,24 @@ __all__ = [
     "active_run",
     "attach_run",
     "close",
+    "download_artifacts",
     "end_run",
     "flush",
     "init",
+    "list_artifacts",
+    "log_artifact",
+    "log_artifacts",
+    "log_dict",
+    "log_figure",
+    "log_image",
     "log_input",
     "log_metric",
     "log_metrics",
     "log_param",
     "log_params",
     "log_series",
+    "log_table",
+    "log_text",
     "set_tag",
     "set_tags",
     "start_run",
@@ -69,6 +89,20 @@ _MODULES = {
     "FlushResult": "runstream.tracking.sender",
     "MetricProducer": "runstream.producer",
     "Run": "runstream.tracking.run",
+    **dict.fromkeys(
+        (
+            "download_artifacts",
+            "list_artifacts",
+            "log_artifact",
+            "log_artifacts",
+            "log_dict",
+            "log_figure",
+            "log_image",
+            "log_table",
+            "log_text",
+        ),
+        "runstream.tracking.fluent_artifacts",
+    ),
 }
 
 

@@ -47,6 +47,22 @@ _RETRIED = (
     ("runstream.metadata.v1.RunService", "SearchRuns"),
     ("runstream.metadata.v1.ExperimentService", "GetExperiment"),
     ("runstream.metadata.v1.ExperimentService", "SearchExperiments"),
+    *(
+        ("runstream.artifact.v1.ArtifactService", method)
+        for method in (
+            "CreateUploads",
+            "SignParts",
+            "GetUpload",
+            "CompleteUploads",
+            "AbortUpload",
+            "ListArtifacts",
+            "GetArtifact",
+            "CreateDownloads",
+            "CopyArtifacts",
+            "GetTree",
+            "VerifyArtifacts",
+        )
+    ),
     ("runstream.registry.v1.ModelService", "GetModel"),
     ("runstream.registry.v1.ModelService", "SearchModels"),
     # The client chooses the version's id, so that the second try finds what the first one made.

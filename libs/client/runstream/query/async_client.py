@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from runstream.query import client_metrics as metrics
@@ -13,6 +14,7 @@ from runstream.query.results import RunTable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from runstream.artifacts.async_client import AsyncArtifacts
     from runstream.query.client_calls import WaitFor
     from runstream.query.results import Experiment, MetricPoint, Run, RunComparison
     from runstream.query.results_metrics import MetricHistories, MetricHistory, MetricSummary, SampledHistory
@@ -25,6 +27,19 @@ class AsyncClient(AsyncSender):
         url: see `Client`.
         timeout_seconds: see `Client`.
     """
+
+    @cached_property
+    def artifacts(self) -> AsyncArtifacts:
+        """Files of runs and model versions."""
+        from runstream.artifacts.async_client import AsyncArtifacts  # noqa: PLC0415 - queries do not pay for HTTP
+
+        return AsyncArtifacts(self._target, self._timeout_seconds)
+
+    async def close(self) -> None:
+        """Close the channels; iterators that are under way end with an error."""
+        if "artifacts" in self.__dict__:
+            self.artifacts.close()
+        await super().close()
 
     # Experiments
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from runstream.query.results import RunTable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from runstream.artifacts.client import Artifacts
     from runstream.query.client_calls import WaitFor
     from runstream.query.results import Experiment, MetricPoint, Run, RunComparison
     from runstream.query.results_metrics import MetricHistories, MetricHistory, MetricSummary, SampledHistory
@@ -32,6 +34,19 @@ class Client(BlockingSender):
         timeout_seconds: deadline of every call except streams.
         connection: an open connection to share; it is then not closed with the client.
     """
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """Files of runs and model versions."""
+        from runstream.artifacts.client import Artifacts  # noqa: PLC0415 - queries do not pay for HTTP
+
+        return Artifacts(self._connection, timeout_seconds=self._timeout_seconds)
+
+    def close(self) -> None:
+        """Close the channels; iterators that are under way end with an error."""
+        if "artifacts" in self.__dict__:
+            self.artifacts.close()
+        super().close()
 
     # Experiments
 

@@ -179,14 +179,14 @@ def log_metric(
     key: str, value: SupportsFloat, step: int | None = None, timestamp_ms: int | None = None
 ) -> None:
     """Log one point to the active run; see `Run.log_metric`."""
-    _require().log_metric(key, value, step, timestamp_ms)
+    require_run().log_metric(key, value, step, timestamp_ms)
 
 
 def log_metrics(
     metrics: Mapping[str, SupportsFloat], step: int | None = None, timestamp_ms: int | None = None
 ) -> None:
     """Log a point of several keys to the active run; see `Run.log_metrics`."""
-    _require().log_metrics(metrics, step, timestamp_ms)
+    require_run().log_metrics(metrics, step, timestamp_ms)
 
 
 def log_series(
@@ -196,27 +196,27 @@ def log_series(
     timestamps_ms: npt.ArrayLike | None = None,
 ) -> None:
     """Log many points of one key to the active run; see `Run.log_series`."""
-    _require().log_series(key, values, steps, timestamps_ms)
+    require_run().log_series(key, values, steps, timestamps_ms)
 
 
 def log_param(key: str, value: object) -> None:
     """Log a param of the active run; see `Run.log_params`."""
-    _require().log_param(key, value)
+    require_run().log_param(key, value)
 
 
 def log_params(params: Mapping[str, object]) -> None:
     """Log params of the active run; see `Run.log_params`."""
-    _require().log_params(params)
+    require_run().log_params(params)
 
 
 def set_tag(key: str, value: object) -> None:
     """Set a tag of the active run; see `Run.set_tags`."""
-    _require().set_tag(key, value)
+    require_run().set_tag(key, value)
 
 
 def set_tags(tags: Mapping[str, object]) -> None:
     """Set tags of the active run; see `Run.set_tags`."""
-    _require().set_tags(tags)
+    require_run().set_tags(tags)
 
 
 def log_input(
@@ -231,7 +231,7 @@ def log_input(
     tags: Mapping[str, object] | None = None,
 ) -> None:
     """Record a dataset that the active run uses; see `Run.log_input`."""
-    _require().log_input(
+    require_run().log_input(
         name,
         digest,
         source_type=source_type,
@@ -287,7 +287,12 @@ def _close_at_exit() -> None:
         ending.sender.salvage()
 
 
-def _require() -> Run:
+def require_run() -> Run:
+    """The active run.
+
+    Raises:
+        FailedPrecondition: there is none.
+    """
     run = active_run()
     if run is None:
         raise FailedPrecondition("no run is active; call start_run first", reason="NO_ACTIVE_RUN")

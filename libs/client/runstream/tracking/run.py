@@ -20,6 +20,7 @@ from runstream.tracking.batches import encode_batches
 from runstream.tracking.exits import ending_of
 from runstream.tracking.operations import log_batch_record, log_inputs_record, update_run_record
 from runstream.tracking.progress import FlushProgress
+from runstream.tracking.run_artifacts import RunArtifacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +43,7 @@ MAX_REASON_CHARS = 8_000
 _CAPTURE_TIMEOUT_SECONDS = 10.0
 
 
-class Run:
+class Run(RunArtifacts):
     """A run that is logged to; made by `start_run` and `attach_run`. Thread-safe.
 
     As a context manager it ends as FINISHED, as FAILED with the exception's text, or as KILLED on KeyboardInterrupt
@@ -301,6 +302,13 @@ class Run:
         """Start anew in a forked child."""
         self._end_lock = threading.RLock()
         self._capture = None
+
+    def _begin_artifacts(self) -> None:
+        if self._ended is not None:
+            raise _has_ended(self.run_id)
+        if self._queue.delivery.creation is not None:
+            # It began offline; files can be stored when the server knows it.
+            self.flush(self._session.settings.request_timeout_seconds)
 
     def _perform(self, record: Record) -> None:
         if self._ended is not None:

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from runstream_common.errors import InvalidArgument, PlatformError
+from runstream_common.errors import FailedPrecondition, InvalidArgument, PlatformError
 from runstream_contract.ids import new_batch_id, new_run_id
 from runstream_contract.names import is_run_id
 from runstream_proto.metadata.v1.run_service_pb2 import CreateRunRequest, UpdateRunRequest
@@ -26,6 +26,7 @@ from runstream.tracking.system_metrics import SystemMetrics
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from runstream.artifacts.client import Artifacts
     from runstream.tracking.segments import Record
     from runstream.tracking.settings import Settings
 
@@ -53,6 +54,7 @@ class Session:
         self._system_metrics: dict[str, SystemMetrics] = {}
         self._lock = threading.RLock()
         self._runs: dict[str, tuple[Run, RunQueue]] = {}
+        self._artifacts: Artifacts | None = None
 
     def start_run(
         self,
@@ -128,6 +130,25 @@ class Session:
             _, queue = self._runs.pop(run.run_id)
         self.sender.close_run(queue)
 
+    def artifacts(self) -> Artifacts:
+        """Files of runs, over the session's connection.
+
+        Raises:
+            FailedPrecondition: this is a child that was forked after gRPC had been used, which does not survive it.
+        """
+        if self.sender.relayed:
+            raise FailedPrecondition(
+                "files cannot be stored or fetched in a process that was forked after its parent used the server; "
+                "spawn it instead (multiprocessing's start method 'spawn')",
+                reason="FORKED",
+            )
+        from runstream.artifacts.client import Artifacts  # noqa: PLC0415 - logging metrics does not pay for HTTP
+
+        with self._lock:
+            if self._artifacts is None:
+                self._artifacts = Artifacts(self.connection)
+            return self._artifacts
+
     def open_runs(self) -> list[Run]:
         """Runs that have not ended, the last started first."""
         with self._lock:
@@ -153,6 +174,8 @@ class Session:
                 "%d points wait in %s until the server is back; `runstream spool flush` sends them",
                 *(left, self.settings.spool_dir),
             )
+        if self._artifacts is not None:
+            self._artifacts.close()
         self.connection.close()
 
     def forget_after_fork(self) -> None:
