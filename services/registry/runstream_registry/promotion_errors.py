@@ -172,5 +172,14 @@ class NotAnApprover(PermissionDenied):
     default_reason = "NOT_AN_APPROVER"
 
 
+class ChainNotFound(NotFound):
+    """The audit trail has no such chain."""
+
+    default_reason = "CHAIN_NOT_FOUND"
+
+    def __init__(self, chain: str) -> None:
+        super().__init__(f"the audit trail has no chain {chain!r}", metadata={"chain": chain[:250]})
+
+
 def _version(version: int) -> str:
     return f"version {version}" if version else "no version"

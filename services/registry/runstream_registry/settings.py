@@ -22,6 +22,12 @@ class RegistrySettings(ServiceSettings):
     create_batch_versions: int = Field(
         100, ge=1, le=1_000, description="Most versions that are created in one transaction"
     )
+    request_expiry_interval_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=86_400,
+        description="Time between two looks for requests for approval whose time is over",
+    )
     webhook_allow_http: bool = Field(False, description="Let webhooks have http:// URLs; else https:// only")
     webhook_allow_private_addresses: bool = Field(
         False,

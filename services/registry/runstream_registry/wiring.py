@@ -19,6 +19,7 @@ from runstream_common.service import Service
 
 from runstream_registry.artifact_client import ArtifactClient
 from runstream_registry.metadata_client import MetadataClient
+from runstream_registry.promotion_wiring import PromotionParts
 from runstream_registry.store.tables import SCHEMA, outbox
 from runstream_registry.webhook_wiring import WebhookParts
 
@@ -76,6 +77,7 @@ class Parts:
     channels: Channels
     metadata: MetadataClient
     artifacts: ArtifactClient
+    promotions: PromotionParts
     webhooks: WebhookParts
 
 
@@ -119,25 +121,30 @@ def _parts(settings: RegistrySettings) -> Parts:
     database, bus, channels = _open_database(settings), build_bus(settings), Channels(settings)
     clock = SystemClock()
     host = settings.artifact_target.rpartition(":")[0] or "localhost"
+    relay = OutboxRelay(database, outbox, bus, TOPICS)
+    metadata = MetadataClient(channels.metadata)
+    artifacts = ArtifactClient(channels.artifact, host=host)
     return Parts(
         settings=settings,
         clock=clock,
         database=database,
         bus=bus,
-        relay=OutboxRelay(database, outbox, bus, TOPICS),
+        relay=relay,
         channels=channels,
-        metadata=MetadataClient(channels.metadata),
-        artifacts=ArtifactClient(channels.artifact, host=host),
+        metadata=metadata,
+        artifacts=artifacts,
+        promotions=PromotionParts(database, clock, metadata, artifacts, relay.wake),
         webhooks=WebhookParts(settings, database, clock),
     )
 
 
 def _services(parts: Parts) -> list[Registration]:
-    return [parts.webhooks.registration()]
+    return [parts.promotions.registration(), parts.webhooks.registration()]
 
 
 def _spawn(parts: Parts, tasks: Supervisor) -> None:
     tasks.spawn("outbox relay", parts.relay.run())
+    parts.promotions.spawn(tasks, parts.settings.request_expiry_interval_seconds)
     parts.webhooks.spawn(tasks)
 
 
