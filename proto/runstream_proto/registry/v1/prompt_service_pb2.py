@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from runstream_proto.registry.v1 import types_pb2 as runstream_dot_registry_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*runstream/registry/v1/prompt_service.proto\x12\x15runstream.registry.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a!runstream/registry/v1/types.proto\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"S\n\x08Template\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12+\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x1b.runstream.registry.v1.ChatH\x00\x42\n\n\x08template\"<\n\x04\x43hat\x12\x34\n\x08messages\x18\x01 \x03(\x0b\x32\".runstream.registry.v1.ChatMessage\"\xd3\x02\n\rPromptVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x31\n\x08template\x18\x03 \x01(\x0b\x32\x1f.runstream.registry.v1.Template\x12\x11\n\tvariables\x18\x04 \x03(\t\x12-\n\x0cmodel_config\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x30\n\x0fresponse_format\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x16\n\x0e\x63ommit_message\x18\x07 \x01(\t\x12\x0f\n\x07user_id\x18\x08 \x01(\t\x12\x18\n\x10\x63reation_time_ms\x18\t \x01(\x03\x12\x0f\n\x07\x61liases\x18\n \x03(\t\x12(\n\x04tags\x18\x0b \x03(\x0b\x32\x1a.runstream.registry.v1.Tag\"\xd4\x01\n\x06Prompt\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x18\n\x10\x63reation_time_ms\x18\x03 \x01(\x03\x12\x1c\n\x14last_updated_time_ms\x18\x04 \x01(\x03\x12(\n\x04tags\x18\x05 \x03(\x0b\x32\x1a.runstream.registry.v1.Tag\x12-\n\x07\x61liases\x18\x06 \x03(\x0b\x32\x1c.runstream.registry.v1.Alias\x12\x16\n\x0elatest_version\x18\x07 \x01(\x05\"\xcd\x02\n\x1a\x43reatePromptVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x08template\x18\x02 \x01(\x0b\x32\x1f.runstream.registry.v1.Template\x12\x1a\n\x12\x65xpected_variables\x18\x03 \x03(\t\x12-\n\x0cmodel_config\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x30\n\x0fresponse_format\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x16\n\x0e\x63ommit_message\x18\x06 \x01(\t\x12(\n\x04tags\x18\x07 \x03(\x0b\x32\x1a.runstream.registry.v1.Tag\x12/\n\x0bprompt_tags\x18\x08 \x03(\x0b\x32\x1a.runstream.registry.v1.Tag\"T\n\x1b\x43reatePromptVersionResponse\x12\x35\n\x07version\x18\x01 \x01(\x0b\x32$.runstream.registry.v1.PromptVersion\"W\n\x17GetPromptVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x05H\x00\x12\x0f\n\x05\x61lias\x18\x03 \x01(\tH\x00\x42\n\n\x08selector\"Q\n\x18GetPromptVersionResponse\x12\x35\n\x07version\x18\x01 \x01(\x0b\x32$.runstream.registry.v1.PromptVersion\"_\n\x14SearchPromptsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x10\n\x08order_by\x18\x02 \x03(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"`\n\x15SearchPromptsResponse\x12.\n\x07prompts\x18\x01 \x03(\x0b\x32\x1d.runstream.registry.v1.Prompt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x19ListPromptVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"m\n\x1aListPromptVersionsResponse\x12\x36\n\x08versions\x18\x01 \x03(\x0b\x32$.runstream.registry.v1.PromptVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"S\n\x19\x44iffPromptVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\x05\x12\x12\n\nto_version\x18\x03 \x01(\x05\"\xa0\x01\n\x1a\x44iffPromptVersionsResponse\x12\x15\n\rtemplate_diff\x18\x01 \x01(\t\x12\x17\n\x0f\x61\x64\x64\x65\x64_variables\x18\x02 \x03(\t\x12\x19\n\x11removed_variables\x18\x03 \x03(\t\x12\x19\n\x11model_config_diff\x18\x04 \x01(\t\x12\x1c\n\x14response_format_diff\x18\x05 \x01(\t\"\xd3\x01\n\x13RenderPromptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x05H\x00\x12\x0f\n\x05\x61lias\x18\x03 \x01(\tH\x00\x12L\n\tvariables\x18\x04 \x03(\x0b\x32\x39.runstream.registry.v1.RenderPromptRequest.VariablesEntry\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\n\n\x08selector\"Z\n\x14RenderPromptResponse\x12\x31\n\x08template\x18\x01 \x01(\x0b\x32\x1f.runstream.registry.v1.Template\x12\x0f\n\x07version\x18\x02 \x01(\x05\"V\n\nPromptLink\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\n\n\x02id\x18\x04 \x01(\t\x12\x0f\n\x07time_ms\x18\x05 \x01(\x03\"S\n\x18LinkPromptVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\n\n\x02id\x18\x04 \x01(\t\"\x1b\n\x19LinkPromptVersionResponse\"x\n\x16ListPromptLinksRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\n\n\x02id\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"d\n\x17ListPromptLinksResponse\x12\x30\n\x05links\x18\x01 \x03(\x0b\x32!.runstream.registry.v1.PromptLink\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb7\x07\n\rPromptService\x12|\n\x13\x43reatePromptVersion\x12\x31.runstream.registry.v1.CreatePromptVersionRequest\x1a\x32.runstream.registry.v1.CreatePromptVersionResponse\x12s\n\x10GetPromptVersion\x12..runstream.registry.v1.GetPromptVersionRequest\x1a/.runstream.registry.v1.GetPromptVersionResponse\x12j\n\rSearchPrompts\x12+.runstream.registry.v1.SearchPromptsRequest\x1a,.runstream.registry.v1.SearchPromptsResponse\x12y\n\x12ListPromptVersions\x12\x30.runstream.registry.v1.ListPromptVersionsRequest\x1a\x31.runstream.registry.v1.ListPromptVersionsResponse\x12y\n\x12\x44iffPromptVersions\x12\x30.runstream.registry.v1.DiffPromptVersionsRequest\x1a\x31.runstream.registry.v1.DiffPromptVersionsResponse\x12g\n\x0cRenderPrompt\x12*.runstream.registry.v1.RenderPromptRequest\x1a+.runstream.registry.v1.RenderPromptResponse\x12v\n\x11LinkPromptVersion\x12/.runstream.registry.v1.LinkPromptVersionRequest\x1a\x30.runstream.registry.v1.LinkPromptVersionResponse\x12p\n\x0fListPromptLinks\x12-.runstream.registry.v1.ListPromptLinksRequest\x1a..runstream.registry.v1.ListPromptLinksResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*runstream/registry/v1/prompt_service.proto\x12\x15runstream.registry.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a!runstream/registry/v1/types.proto\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"S\n\x08Template\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12+\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x1b.runstream.registry.v1.ChatH\x00\x42\n\n\x08template\"<\n\x04\x43hat\x12\x34\n\x08messages\x18\x01 \x03(\x0b\x32\".runstream.registry.v1.ChatMessage\"\xd3\x02\n\rPromptVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x31\n\x08template\x18\x03 \x01(\x0b\x32\x1f.runstream.registry.v1.Template\x12\x11\n\tvariables\x18\x04 \x03(\t\x12-\n\x0cmodel_config\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x30\n\x0fresponse_format\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x16\n\x0e\x63ommit_message\x18\x07 \x01(\t\x12\x0f\n\x07user_id\x18\x08 \x01(\t\x12\x18\n\x10\x63reation_time_ms\x18\t \x01(\x03\x12\x0f\n\x07\x61liases\x18\n \x03(\t\x12(\n\x04tags\x18\x0b \x03(\x0b\x32\x1a.runstream.registry.v1.Tag\"\xd4\x01\n\x06Prompt\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x18\n\x10\x63reation_time_ms\x18\x03 \x01(\x03\x12\x1c\n\x14last_updated_time_ms\x18\x04 \x01(\x03\x12(\n\x04tags\x18\x05 \x03(\x0b\x32\x1a.runstream.registry.v1.Tag\x12-\n\x07\x61liases\x18\x06 \x03(\x0b\x32\x1c.runstream.registry.v1.Alias\x12\x16\n\x0elatest_version\x18\x07 \x01(\x05\"\xe1\x02\n\x1a\x43reatePromptVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x08template\x18\x02 \x01(\x0b\x32\x1f.runstream.registry.v1.Template\x12\x1a\n\x12\x65xpected_variables\x18\x03 \x03(\t\x12-\n\x0cmodel_config\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x30\n\x0fresponse_format\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x16\n\x0e\x63ommit_message\x18\x06 \x01(\t\x12(\n\x04tags\x18\x07 \x03(\x0b\x32\x1a.runstream.registry.v1.Tag\x12/\n\x0bprompt_tags\x18\x08 \x03(\x0b\x32\x1a.runstream.registry.v1.Tag\x12\x12\n\nversion_id\x18\t \x01(\t\"T\n\x1b\x43reatePromptVersionResponse\x12\x35\n\x07version\x18\x01 \x01(\x0b\x32$.runstream.registry.v1.PromptVersion\"W\n\x17GetPromptVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x05H\x00\x12\x0f\n\x05\x61lias\x18\x03 \x01(\tH\x00\x42\n\n\x08selector\"Q\n\x18GetPromptVersionResponse\x12\x35\n\x07version\x18\x01 \x01(\x0b\x32$.runstream.registry.v1.PromptVersion\"_\n\x14SearchPromptsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x10\n\x08order_by\x18\x02 \x03(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"`\n\x15SearchPromptsResponse\x12.\n\x07prompts\x18\x01 \x03(\x0b\x32\x1d.runstream.registry.v1.Prompt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x19ListPromptVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"m\n\x1aListPromptVersionsResponse\x12\x36\n\x08versions\x18\x01 \x03(\x0b\x32$.runstream.registry.v1.PromptVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"S\n\x19\x44iffPromptVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\x05\x12\x12\n\nto_version\x18\x03 \x01(\x05\"\xa0\x01\n\x1a\x44iffPromptVersionsResponse\x12\x15\n\rtemplate_diff\x18\x01 \x01(\t\x12\x17\n\x0f\x61\x64\x64\x65\x64_variables\x18\x02 \x03(\t\x12\x19\n\x11removed_variables\x18\x03 \x03(\t\x12\x19\n\x11model_config_diff\x18\x04 \x01(\t\x12\x1c\n\x14response_format_diff\x18\x05 \x01(\t\"\xd3\x01\n\x13RenderPromptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x05H\x00\x12\x0f\n\x05\x61lias\x18\x03 \x01(\tH\x00\x12L\n\tvariables\x18\x04 \x03(\x0b\x32\x39.runstream.registry.v1.RenderPromptRequest.VariablesEntry\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\n\n\x08selector\"Z\n\x14RenderPromptResponse\x12\x31\n\x08template\x18\x01 \x01(\x0b\x32\x1f.runstream.registry.v1.Template\x12\x0f\n\x07version\x18\x02 \x01(\x05\"V\n\nPromptLink\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\n\n\x02id\x18\x04 \x01(\t\x12\x0f\n\x07time_ms\x18\x05 \x01(\x03\"S\n\x18LinkPromptVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\n\n\x02id\x18\x04 \x01(\t\"\x1b\n\x19LinkPromptVersionResponse\"x\n\x16ListPromptLinksRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\n\n\x02id\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"d\n\x17ListPromptLinksResponse\x12\x30\n\x05links\x18\x01 \x03(\x0b\x32!.runstream.registry.v1.PromptLink\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb7\x07\n\rPromptService\x12|\n\x13\x43reatePromptVersion\x12\x31.runstream.registry.v1.CreatePromptVersionRequest\x1a\x32.runstream.registry.v1.CreatePromptVersionResponse\x12s\n\x10GetPromptVersion\x12..runstream.registry.v1.GetPromptVersionRequest\x1a/.runstream.registry.v1.GetPromptVersionResponse\x12j\n\rSearchPrompts\x12+.runstream.registry.v1.SearchPromptsRequest\x1a,.runstream.registry.v1.SearchPromptsResponse\x12y\n\x12ListPromptVersions\x12\x30.runstream.registry.v1.ListPromptVersionsRequest\x1a\x31.runstream.registry.v1.ListPromptVersionsResponse\x12y\n\x12\x44iffPromptVersions\x12\x30.runstream.registry.v1.DiffPromptVersionsRequest\x1a\x31.runstream.registry.v1.DiffPromptVersionsResponse\x12g\n\x0cRenderPrompt\x12*.runstream.registry.v1.RenderPromptRequest\x1a+.runstream.registry.v1.RenderPromptResponse\x12v\n\x11LinkPromptVersion\x12/.runstream.registry.v1.LinkPromptVersionRequest\x1a\x30.runstream.registry.v1.LinkPromptVersionResponse\x12p\n\x0fListPromptLinks\x12-.runstream.registry.v1.ListPromptLinksRequest\x1a..runstream.registry.v1.ListPromptLinksResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,41 +46,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROMPT']._serialized_start=670
   _globals['_PROMPT']._serialized_end=882
   _globals['_CREATEPROMPTVERSIONREQUEST']._serialized_start=885
-  _globals['_CREATEPROMPTVERSIONREQUEST']._serialized_end=1218
-  _globals['_CREATEPROMPTVERSIONRESPONSE']._serialized_start=1220
-  _globals['_CREATEPROMPTVERSIONRESPONSE']._serialized_end=1304
-  _globals['_GETPROMPTVERSIONREQUEST']._serialized_start=1306
-  _globals['_GETPROMPTVERSIONREQUEST']._serialized_end=1393
-  _globals['_GETPROMPTVERSIONRESPONSE']._serialized_start=1395
-  _globals['_GETPROMPTVERSIONRESPONSE']._serialized_end=1476
-  _globals['_SEARCHPROMPTSREQUEST']._serialized_start=1478
-  _globals['_SEARCHPROMPTSREQUEST']._serialized_end=1573
-  _globals['_SEARCHPROMPTSRESPONSE']._serialized_start=1575
-  _globals['_SEARCHPROMPTSRESPONSE']._serialized_end=1671
-  _globals['_LISTPROMPTVERSIONSREQUEST']._serialized_start=1673
-  _globals['_LISTPROMPTVERSIONSREQUEST']._serialized_end=1753
-  _globals['_LISTPROMPTVERSIONSRESPONSE']._serialized_start=1755
-  _globals['_LISTPROMPTVERSIONSRESPONSE']._serialized_end=1864
-  _globals['_DIFFPROMPTVERSIONSREQUEST']._serialized_start=1866
-  _globals['_DIFFPROMPTVERSIONSREQUEST']._serialized_end=1949
-  _globals['_DIFFPROMPTVERSIONSRESPONSE']._serialized_start=1952
-  _globals['_DIFFPROMPTVERSIONSRESPONSE']._serialized_end=2112
-  _globals['_RENDERPROMPTREQUEST']._serialized_start=2115
-  _globals['_RENDERPROMPTREQUEST']._serialized_end=2326
-  _globals['_RENDERPROMPTREQUEST_VARIABLESENTRY']._serialized_start=2266
-  _globals['_RENDERPROMPTREQUEST_VARIABLESENTRY']._serialized_end=2314
-  _globals['_RENDERPROMPTRESPONSE']._serialized_start=2328
-  _globals['_RENDERPROMPTRESPONSE']._serialized_end=2418
-  _globals['_PROMPTLINK']._serialized_start=2420
-  _globals['_PROMPTLINK']._serialized_end=2506
-  _globals['_LINKPROMPTVERSIONREQUEST']._serialized_start=2508
-  _globals['_LINKPROMPTVERSIONREQUEST']._serialized_end=2591
-  _globals['_LINKPROMPTVERSIONRESPONSE']._serialized_start=2593
-  _globals['_LINKPROMPTVERSIONRESPONSE']._serialized_end=2620
-  _globals['_LISTPROMPTLINKSREQUEST']._serialized_start=2622
-  _globals['_LISTPROMPTLINKSREQUEST']._serialized_end=2742
-  _globals['_LISTPROMPTLINKSRESPONSE']._serialized_start=2744
-  _globals['_LISTPROMPTLINKSRESPONSE']._serialized_end=2844
-  _globals['_PROMPTSERVICE']._serialized_start=2847
-  _globals['_PROMPTSERVICE']._serialized_end=3798
+  _globals['_CREATEPROMPTVERSIONREQUEST']._serialized_end=1238
+  _globals['_CREATEPROMPTVERSIONRESPONSE']._serialized_start=1240
+  _globals['_CREATEPROMPTVERSIONRESPONSE']._serialized_end=1324
+  _globals['_GETPROMPTVERSIONREQUEST']._serialized_start=1326
+  _globals['_GETPROMPTVERSIONREQUEST']._serialized_end=1413
+  _globals['_GETPROMPTVERSIONRESPONSE']._serialized_start=1415
+  _globals['_GETPROMPTVERSIONRESPONSE']._serialized_end=1496
+  _globals['_SEARCHPROMPTSREQUEST']._serialized_start=1498
+  _globals['_SEARCHPROMPTSREQUEST']._serialized_end=1593
+  _globals['_SEARCHPROMPTSRESPONSE']._serialized_start=1595
+  _globals['_SEARCHPROMPTSRESPONSE']._serialized_end=1691
+  _globals['_LISTPROMPTVERSIONSREQUEST']._serialized_start=1693
+  _globals['_LISTPROMPTVERSIONSREQUEST']._serialized_end=1773
+  _globals['_LISTPROMPTVERSIONSRESPONSE']._serialized_start=1775
+  _globals['_LISTPROMPTVERSIONSRESPONSE']._serialized_end=1884
+  _globals['_DIFFPROMPTVERSIONSREQUEST']._serialized_start=1886
+  _globals['_DIFFPROMPTVERSIONSREQUEST']._serialized_end=1969
+  _globals['_DIFFPROMPTVERSIONSRESPONSE']._serialized_start=1972
+  _globals['_DIFFPROMPTVERSIONSRESPONSE']._serialized_end=2132
+  _globals['_RENDERPROMPTREQUEST']._serialized_start=2135
+  _globals['_RENDERPROMPTREQUEST']._serialized_end=2346
+  _globals['_RENDERPROMPTREQUEST_VARIABLESENTRY']._serialized_start=2286
+  _globals['_RENDERPROMPTREQUEST_VARIABLESENTRY']._serialized_end=2334
+  _globals['_RENDERPROMPTRESPONSE']._serialized_start=2348
+  _globals['_RENDERPROMPTRESPONSE']._serialized_end=2438
+  _globals['_PROMPTLINK']._serialized_start=2440
+  _globals['_PROMPTLINK']._serialized_end=2526
+  _globals['_LINKPROMPTVERSIONREQUEST']._serialized_start=2528
+  _globals['_LINKPROMPTVERSIONREQUEST']._serialized_end=2611
+  _globals['_LINKPROMPTVERSIONRESPONSE']._serialized_start=2613
+  _globals['_LINKPROMPTVERSIONRESPONSE']._serialized_end=2640
+  _globals['_LISTPROMPTLINKSREQUEST']._serialized_start=2642
+  _globals['_LISTPROMPTLINKSREQUEST']._serialized_end=2762
+  _globals['_LISTPROMPTLINKSRESPONSE']._serialized_start=2764
+  _globals['_LISTPROMPTLINKSRESPONSE']._serialized_end=2864
+  _globals['_PROMPTSERVICE']._serialized_start=2867
+  _globals['_PROMPTSERVICE']._serialized_end=3818
 # @@protoc_insertion_point(module_scope)

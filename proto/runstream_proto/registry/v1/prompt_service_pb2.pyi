@@ -137,7 +137,9 @@ class PromptVersion(_message.Message):
 
     @_builtins.property
     def model_config(self) -> _struct_pb2.Struct:
-        """Model and its parameters, e.g. {"model_name": …, "temperature": 0.2}; may be empty."""
+        """Model and its parameters, e.g. {"model_name": …, "temperature": 0.2}; may be empty. The fields that MLflow knows have
+        its types and bounds, others are free.
+        """
 
     @_builtins.property
     def response_format(self) -> _struct_pb2.Struct:
@@ -238,13 +240,20 @@ class CreatePromptVersionRequest(_message.Message):
     COMMIT_MESSAGE_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     PROMPT_TAGS_FIELD_NUMBER: _builtins.int
+    VERSION_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required."""
     commit_message: _builtins.str
     """May be empty."""
+    version_id: _builtins.str
+    """Id that the client chose: 32 lowercase hexadecimal characters; empty means that the server makes one. With it a
+    repeated call returns the same version.
+    """
     @_builtins.property
     def template(self) -> Global___Template:
-        """Required; at most 100,000 characters as stored."""
+        """Required; at most 100,000 characters as stored. A variable is "{{ name }}" with or without spaces, its name letters,
+        digits, "_" and, between parts of it, "." (MLflow).
+        """
 
     @_builtins.property
     def expected_variables(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -277,10 +286,11 @@ class CreatePromptVersionRequest(_message.Message):
         commit_message: _builtins.str = ...,
         tags: _abc.Iterable[_types_pb2.Tag] | None = ...,
         prompt_tags: _abc.Iterable[_types_pb2.Tag] | None = ...,
+        version_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model_config", b"model_config", "response_format", b"response_format", "template", b"template"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_message", b"commit_message", "expected_variables", b"expected_variables", "model_config", b"model_config", "name", b"name", "prompt_tags", b"prompt_tags", "response_format", b"response_format", "tags", b"tags", "template", b"template"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_message", b"commit_message", "expected_variables", b"expected_variables", "model_config", b"model_config", "name", b"name", "prompt_tags", b"prompt_tags", "response_format", b"response_format", "tags", b"tags", "template", b"template", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

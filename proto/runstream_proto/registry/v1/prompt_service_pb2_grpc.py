@@ -119,7 +119,8 @@ class PromptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RenderPrompt(self, request, context):
-        """Fills the variables of a version's template. INVALID_ARGUMENT names what is missing or unknown.
+        """Fills the variables of a version's template. INVALID_ARGUMENT names what is missing or unknown. Values are put in as
+        they are: variables in them are not filled. Templates with Jinja statements ("{% … %}") are refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,9 @@ class PromptServiceStub:
     DiffPromptVersions: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.DiffPromptVersionsRequest, _prompt_service_pb2.DiffPromptVersionsResponse]
     """Compares two versions."""
     RenderPrompt: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.RenderPromptRequest, _prompt_service_pb2.RenderPromptResponse]
-    """Fills the variables of a version's template. INVALID_ARGUMENT names what is missing or unknown."""
+    """Fills the variables of a version's template. INVALID_ARGUMENT names what is missing or unknown. Values are put in as
+    they are: variables in them are not filled. Templates with Jinja statements ("{% … %}") are refused.
+    """
     LinkPromptVersion: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.LinkPromptVersionRequest, _prompt_service_pb2.LinkPromptVersionResponse]
     """Notes that a run or trace used a version; repeating it is harmless."""
     ListPromptLinks: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptLinksRequest, _prompt_service_pb2.ListPromptLinksResponse]
@@ -70,7 +72,9 @@ class PromptServiceAsyncStub(PromptServiceStub):
     DiffPromptVersions: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.DiffPromptVersionsRequest, _prompt_service_pb2.DiffPromptVersionsResponse]  # type: ignore[assignment]
     """Compares two versions."""
     RenderPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.RenderPromptRequest, _prompt_service_pb2.RenderPromptResponse]  # type: ignore[assignment]
-    """Fills the variables of a version's template. INVALID_ARGUMENT names what is missing or unknown."""
+    """Fills the variables of a version's template. INVALID_ARGUMENT names what is missing or unknown. Values are put in as
+    they are: variables in them are not filled. Templates with Jinja statements ("{% … %}") are refused.
+    """
     LinkPromptVersion: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.LinkPromptVersionRequest, _prompt_service_pb2.LinkPromptVersionResponse]  # type: ignore[assignment]
     """Notes that a run or trace used a version; repeating it is harmless."""
     ListPromptLinks: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptLinksRequest, _prompt_service_pb2.ListPromptLinksResponse]  # type: ignore[assignment]
@@ -127,7 +131,9 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prompt_service_pb2.RenderPromptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prompt_service_pb2.RenderPromptResponse, _abc.Awaitable[_prompt_service_pb2.RenderPromptResponse]]:
-        """Fills the variables of a version's template. INVALID_ARGUMENT names what is missing or unknown."""
+        """Fills the variables of a version's template. INVALID_ARGUMENT names what is missing or unknown. Values are put in as
+        they are: variables in them are not filled. Templates with Jinja statements ("{% … %}") are refused.
+        """
 
     @_abc_1.abstractmethod
     def LinkPromptVersion(

@@ -126,11 +126,15 @@ MODELS = (
         version_id uuid NOT NULL REFERENCES registry.version ON DELETE CASCADE,
         kind       text NOT NULL,
         id         text NOT NULL,
+        link_id    bigint GENERATED ALWAYS AS IDENTITY,
+        model_id   bigint NOT NULL,
         time_ms    bigint NOT NULL,
         PRIMARY KEY (version_id, kind, id)
     )
     """,
-    "CREATE INDEX prompt_link_user_idx ON registry.prompt_link (kind, id)",
+    "CREATE INDEX prompt_link_version_idx ON registry.prompt_link (version_id, link_id)",
+    "CREATE INDEX prompt_link_model_idx ON registry.prompt_link (model_id, link_id)",
+    "CREATE INDEX prompt_link_user_idx ON registry.prompt_link (kind, id, link_id)",
 )
 
 PROMOTIONS = (
