@@ -142,6 +142,17 @@ class Operations(BlockingSender):
             ready(StreamCall(path, request, pb.TailEventsResponse.FromString, lambda a: a, service=service))
         )
 
+    def delete_group(self, topic: str, group: str, service: str = METADATA) -> None:
+        """Forget a consumer group that is not the platform's own; raises NotFound, FailedPrecondition.
+
+        Args:
+            topic: topic without the deployment's prefix.
+            group: consumer group.
+            service: the service to ask.
+        """
+        request = pb.DeleteConsumerGroupRequest(topic=topic, group=group)
+        self._ask_service("DeleteConsumerGroup", request, pb.DeleteConsumerGroupResponse, service)
+
     def _ask(self, path: str, request: Message, answer: type[Message], target: str) -> Any:
         call: Call[Any] = Call(path, request, answer.FromString, lambda a: a, target=target)
         return self._run(_only(call))

@@ -1,0 +1,1 @@
+"""Consume the platform's events under a durable group."""
