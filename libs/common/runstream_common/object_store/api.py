@@ -186,7 +186,8 @@ class ObjectStore(Protocol):
             parts: all of them, as ``list_parts`` gave them, by number.
 
         Raises:
-            UploadNotFound: no such upload. After a lost answer it may have been completed: ask ``stat``.
+            UploadNotFound: no such upload. After a lost answer it may have been completed: ask ``stat``. (An S3 server may
+                also answer a repeated completion like the first one.)
             PartsNotAccepted: a part is missing, too small or not as listed.
         """
         ...

@@ -41,6 +41,8 @@ PIECE_BYTES = 512 * 1024
 """What goes to or comes from the disk at once; a body of this size or less needs one step."""
 IDLE_SECONDS = 60.0
 """A client that sends or takes nothing for this long is given up."""
+LINGERING_SECONDS = 10.0
+"""How long the body of a refused request is still taken, so that a client that is sending gets to see the answer."""
 READ_BUFFER_BYTES = 256 * 1024
 PREFLIGHT_SECONDS = 86_400
 _CORS = {
@@ -113,7 +115,8 @@ class LocalHttpServer:
         self._workers = workers
         self._idle_seconds = idle_seconds
         self._max_transfers = max_transfers
-        self._transfers = 0
+        self.transfers = 0
+        """Requests in progress."""
         self._signer: UrlSigner | None = None
         self._runner: web.AppRunner | None = None
 
@@ -136,6 +139,7 @@ class LocalHttpServer:
             shutdown_timeout=5.0,
             keepalive_timeout=75.0,
             read_bufsize=READ_BUFFER_BYTES,
+            lingering_time=min(self._idle_seconds, LINGERING_SECONDS),
         )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port, backlog=512)
@@ -151,11 +155,11 @@ class LocalHttpServer:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         if request.method == "OPTIONS":
             return web.Response(status=204, headers={**_CORS, **_PREFLIGHT})
-        if self._transfers >= self._max_transfers:
+        if self.transfers >= self._max_transfers:
             return _error(
                 request, _Refusal(503, "SlowDown", "Please reduce your request rate", Retry_After="1")
             )
-        self._transfers += 1
+        self.transfers += 1
         try:
             return await self._serve(request)
         except _Refusal as refusal:
@@ -165,7 +169,7 @@ class LocalHttpServer:
         except PlatformError as error:
             return _error(request, _refusal_for(error))
         finally:
-            self._transfers -= 1
+            self.transfers -= 1
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         method = _METHODS.get(request.method)
@@ -205,20 +209,22 @@ class LocalHttpServer:
             content = await self._piece(request, size_bytes)
             return await self._workers.run("write", _write_whole, make_writer, content)
         writer = await self._workers.run("write", make_writer)
-        writing: Awaitable[None] = asyncio.sleep(0)
+        writing: asyncio.Future[None] | None = None
         try:
             left = size_bytes
             while left:
                 # The next piece is received while the one before goes to the disk.
                 content = await self._piece(request, min(left, PIECE_BYTES))
                 left -= sum(map(len, content))
-                await writing
+                if writing is not None:
+                    await writing
                 writing = asyncio.ensure_future(self._workers.run("write", writer.write, content))
-            await writing
+            if writing is not None:
+                await writing
             return await self._workers.run("write", writer.finish)
         finally:
             # The thread must be done with the file before it is closed, even when this task is being cancelled.
-            if isinstance(writing, asyncio.Future):
+            if writing is not None:
                 await asyncio.wait([writing])
             await self._workers.run("write", writer.close)
 

@@ -96,10 +96,10 @@ class Presigner:
 def _canonical_headers(headers: Mapping[str, str]) -> tuple[str, str]:
     lines = []
     for name in sorted(headers):
-        value = " ".join(headers[name].split())
+        value = headers[name]
         if not value.isascii() or not value.isprintable():
             raise InvalidArgument.of(name, "must be printable ASCII")
-        lines.append(f"{name}:{value}\n")
+        lines.append(f"{name}:{' '.join(value.split())}\n")
     return "".join(lines), ";".join(sorted(headers))
 
 

@@ -41,6 +41,7 @@ _BAD_PARTS = frozenset(
         "InvalidPart",
         "InvalidPartOrder",
         "InvalidRequest",
+        "MalformedXML",
         "XAmzContentChecksumMismatch",
     }
 )

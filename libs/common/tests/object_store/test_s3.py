@@ -1,0 +1,167 @@
+"""What S3 adds: a server that is away or says no, buckets, lifecycle rules, servers that verify nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+from aiohttp import web
+from runstream_common.errors import Unavailable
+from runstream_common.object_store.api import StoreChecks
+from runstream_common.object_store.errors import ObjectStoreRefused, ObjectStoreUnavailable
+from runstream_common.object_store.location import S3Location, parse_location
+from runstream_common.object_store.s3 import S3Store
+from runstream_common.object_store.s3_setup import RULE_ID
+
+from tests.support.object_store import s3_url
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from deploy.local.s3.s3 import S3Server
+
+KEY = "uploads/one"
+pytestmark = pytest.mark.asyncio
+
+
+def location(server: S3Server) -> S3Location:
+    """A bucket that no test has."""
+    parsed = parse_location(s3_url(server))
+    assert isinstance(parsed, S3Location)
+    return parsed
+
+
+async def test_a_server_that_is_away() -> None:
+    parsed = parse_location("s3://key:secret@127.0.0.1:1/bucket?region=us-east-1")
+    assert isinstance(parsed, S3Location)
+    store = S3Store(parsed)
+    with pytest.raises(ObjectStoreUnavailable, match="bucket") as caught:
+        await store.start()
+    assert caught.value.retryable
+    assert isinstance(caught.value, Unavailable)
+    assert caught.value.retry_after_seconds
+    assert "secret" not in caught.value.message
+    await store.stop()
+
+
+async def test_wrong_credentials_are_said_with_bucket_and_action(s3_server: S3Server) -> None:
+    wrong = dataclasses.replace(location(s3_server), secret_key="wrong")
+    store = S3Store(wrong)
+    with pytest.raises(ObjectStoreRefused, match=wrong.bucket):
+        await store.start()
+    await store.stop()
+
+
+async def test_a_missing_bucket_is_made_only_if_wanted(s3_server: S3Server) -> None:
+    where = location(s3_server)
+    unwanted = S3Store(where, create_bucket=False)
+    with pytest.raises(ObjectStoreRefused, match=f"no bucket {where.bucket}"):
+        await unwanted.start()
+    for store in (S3Store(where), S3Store(where, create_bucket=False), S3Store(where)):
+        await store.start()
+        await store.ping()
+        await store.stop()
+    await unwanted.stop()
+
+
+async def test_nothing_is_left_of_the_probe(s3_server: S3Server) -> None:
+    where = location(s3_server)
+    store = S3Store(where)
+    await store.start()
+    assert list(store._client.list_objects(where.bucket, recursive=True)) == []
+    await store.stop()
+
+
+class Credulous:
+    """An S3 server that takes anything, as some do; knows enough of S3 to be started against."""
+
+    def __init__(self) -> None:
+        self.lifecycle = ""
+        self.status = 200
+        self.port = 0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        await request.read()
+        if self.status != 200:
+            return web.Response(status=self.status)
+        if "lifecycle" in request.query:
+            return await self._lifecycle(request)
+        if "uploads" in request.query:
+            return web.Response(text="<R><UploadId>u</UploadId></R>", content_type="application/xml")
+        return web.Response(status=204 if request.method == "DELETE" else 200)
+
+    async def _lifecycle(self, request: web.Request) -> web.Response:
+        if request.method == "PUT":
+            self.lifecycle = await request.text()
+            return web.Response()
+        if not self.lifecycle:
+            text = "<Error><Code>NoSuchLifecycleConfiguration</Code></Error>"
+            return web.Response(status=404, text=text, content_type="application/xml")
+        return web.Response(text=self.lifecycle, content_type="application/xml")
+
+    def store(self, **settings: int) -> S3Store:
+        parsed = parse_location(f"s3://key:secret@127.0.0.1:{self.port}/bucket?region=us-east-1")
+        assert isinstance(parsed, S3Location)
+        return S3Store(parsed, **settings)
+
+
+@pytest.fixture
+async def credulous() -> AsyncIterator[Credulous]:
+    server = Credulous()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", server.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    server.port = runner.addresses[0][1]
+    yield server
+    await runner.cleanup()
+
+
+async def test_a_server_that_verifies_nothing_is_found_out(credulous: Credulous) -> None:
+    store = credulous.store()
+    await store.start()
+    assert store.checks == StoreChecks(sha256=False, part_crc32=False)
+    await store.stop()
+
+
+async def test_the_lifecycle_rule_is_set_once_and_renewed(credulous: Credulous) -> None:
+    for days in (7, 3):
+        store = credulous.store(abort_uploads_days=days)
+        await store.start()
+        await store.stop()
+        rules = [text for text in ET.fromstring(credulous.lifecycle).itertext() if text.strip()]
+        assert rules.count(RULE_ID) == 1
+        assert str(days) in rules
+
+
+async def test_rules_of_others_are_left_alone(credulous: Credulous) -> None:
+    theirs = (
+        "<LifecycleConfiguration><Rule><ID>theirs</ID><Status>Enabled</Status><Filter><Prefix>logs/</Prefix></Filter>"
+        "<Expiration><Days>30</Days></Expiration></Rule></LifecycleConfiguration>"
+    )
+    credulous.lifecycle = theirs
+    store = credulous.store()
+    await store.start()
+    await store.stop()
+    assert credulous.lifecycle == theirs
+
+
+async def test_no_rule_is_set_when_none_is_wanted(credulous: Credulous) -> None:
+    store = credulous.store(abort_uploads_days=0)
+    await store.start()
+    await store.stop()
+    assert credulous.lifecycle == ""
+
+
+async def test_a_server_that_fails_is_away_and_not_wrong(credulous: Credulous) -> None:
+    store = credulous.store()
+    await store.start()
+    credulous.status = 503
+    with pytest.raises(ObjectStoreUnavailable):
+        await store.stat(KEY)
+    with pytest.raises(ObjectStoreUnavailable):
+        await store.complete_multipart(KEY, "u", [])
+    await store.stop()
