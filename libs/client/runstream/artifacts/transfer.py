@@ -31,6 +31,10 @@ class Transfer:
         settings: threads and patience.
         label: for the progress bar.
         progress: see `progress.Progress`.
+
+    Attributes:
+        calls: they end when the transfer is cancelled, and wait for a service that is away.
+        closing_calls: they do neither; for cleaning up.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Transfer:
         self.settings = settings
         self.transport = transport
         self.cancellation = Cancellation()
+        self.closing_calls = calls
         self.calls = calls.patient(settings.transfer_retry_seconds, self.cancellation)
         self.meter = Meter(label, progress)
         self._stack = ExitStack()

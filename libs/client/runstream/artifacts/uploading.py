@@ -6,6 +6,7 @@ multipart upload is found again by owner, path, size and digest, so that repeati
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from runstream.artifacts.results import Artifact
     from runstream.artifacts.scanning import NewFile
     from runstream.artifacts.transfer import Transfer
+
+log = logging.getLogger("runstream")
 
 # Of one file: sending again what was lost, and starting anew after an upload that had gone wrong.
 MAX_REPAIRS = 3
@@ -109,9 +112,15 @@ class Uploader:
         sendings = [Sending(file, digest) for file, digest in zip(files, digests, strict=True)]
         self._announce(sendings)
         waiting = [sending for sending in sendings if sending.artifact is None]
-        while waiting:
-            self._send(waiting)
-            waiting = self._complete(waiting)
+        try:
+            while waiting:
+                self._send(waiting)
+                for sending in waiting:
+                    sending.file.source.check_unchanged()
+                waiting = self._complete(waiting)
+        except LocalFileChanged:
+            self._abort_changed(waiting)
+            raise
         return sendings
 
     # Announcing
@@ -168,7 +177,6 @@ class Uploader:
 
     def _complete(self, sendings: Sequence[Sending]) -> list[Sending]:
         """Make files visible; returns those of which something has to be sent again."""
-        self._check_sources(sendings)
         backoff = Backoff()
         give_up = time.monotonic() + self.transfer.settings.transfer_retry_seconds
         waiting = [s for s in sendings if s.artifact is None]
@@ -220,14 +228,21 @@ class Uploader:
                 self.transfer.meter.advance(sending.size_bytes)
         return sending.artifact is None
 
-    def _check_sources(self, sendings: Sequence[Sending]) -> None:
+    def _abort_changed(self, sendings: Sequence[Sending]) -> None:
+        """Give up the uploads of files that changed: their content is gone, nobody will ever complete them."""
         for sending in sendings:
             try:
                 sending.file.source.check_unchanged()
             except LocalFileChanged:
                 if sending.upload is not None:
-                    self.transfer.calls.abort_upload(sending.upload.upload_id)
-                raise
+                    self._abort(sending.upload.upload_id)
+
+    def _abort(self, upload_id: str) -> None:
+        try:
+            self.transfer.closing_calls.abort_upload(upload_id)
+        except PlatformError as error:
+            # The service expires it anyway, and the error that led here matters more.
+            log.debug("upload %s is left to expire: %s", upload_id, error)
 
 
 def _refusal(sending: Sending, failure: service_pb.UploadFailure) -> PlatformError:
