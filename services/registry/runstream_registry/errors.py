@@ -75,6 +75,15 @@ class SourceNotFound(NotFound):
     default_reason = "SOURCE_NOT_FOUND"
 
 
+class PromptNotFound(NotFound):
+    """There is no prompt of that name; a registered model of that name is none."""
+
+    default_reason = "PROMPT_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"prompt {name!r} does not exist", metadata={"name": name[:250]})
+
+
 class PromptImmutable(FailedPrecondition):
     """What a prompt version says never changes."""
 
