@@ -209,3 +209,35 @@ class RunFacts:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     datasets: Sequence[DatasetFact]
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """A version in the lineage of another one.
+
+    Args:
+        generation: distance, from 1.
+        near_name, near_version: the next version on the way to the asked one.
+        relation: how the younger of the two was made from the older; may be empty.
+    """
+
+    name: str
+    version: int
+    run_id: str
+    deleted: bool
+    generation: int
+    near_name: str
+    near_version: int
+    relation: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionFact:
+    """A promotion of a version, and whether the version is still there."""
+
+    target_kind: str
+    target: str
+    sequence: int
+    time_ms: int
+    actor: str
+    current: bool

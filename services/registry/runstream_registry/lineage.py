@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from runstream_common.errors import PlatformError
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
     from runstream_common.database import Database
 
-    from runstream_registry.entities import RunFacts, Version
-    from runstream_registry.metadata_client import MetadataClient
-    from runstream_registry.store.lineage_queries import PromotionFact, Relative
+    from runstream_registry.entities import PromotionFact, Relative, RunFacts, Version
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +25,14 @@ DEFAULT_DEPTH = 5
 MAX_DEPTH = 20
 MAX_RELATIVES = 1_000
 """Most ancestors, descendants or promotions of one answer."""
+
+
+class RunReader(Protocol):
+    """Knows the facts of runs."""
+
+    async def run(self, run_id: str) -> RunFacts | None:
+        """Facts of a run; None when it is not known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +53,9 @@ class Lineage:
 class Lineages:
     """Reads lineages."""
 
-    def __init__(self, database: Database, metadata: MetadataClient) -> None:
+    def __init__(self, database: Database, runs: RunReader) -> None:
         self._database = database
-        self._metadata = metadata
+        self._runs = runs
 
     async def get(self, name: str, number: int, *, depth: int) -> Lineage:
         """The lineage of a version.
@@ -78,7 +84,7 @@ class Lineages:
         if not is_run_id(run_id):
             return None
         try:
-            return await self._metadata.run(run_id)
+            return await self._runs.run(run_id)
         except PlatformError as error:
             log.warning("lineage_without_run", run_id=run_id, reason=error.reason)
             return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from runstream_common.errors import InvalidArgument, NotFound
 
@@ -41,12 +41,24 @@ if TYPE_CHECKING:
 
     from runstream_common.database import Database
 
-    from runstream_registry.artifact_client import ArtifactClient, TreeFacts
+    from runstream_registry.artifact_client import TreeFacts
     from runstream_registry.entities import NewVersion, Version
     from runstream_registry.source_uris import Source
 
 COPIED = "copied"
 """Relation of a version to the one that it was registered from."""
+
+
+class FileStore(Protocol):
+    """Copies and reads files; see ``ArtifactClient``."""
+
+    async def copy_sealed(self, source: FileOwner, path: str, target: FileOwner) -> TreeFacts:
+        """Copy to the root of another tree and make that immutable."""
+        ...
+
+    async def read_file(self, owner: FileOwner, path: str, *, max_bytes: int) -> bytes | None:
+        """A small file's content; None when there is none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +84,9 @@ class SourceFacts:
 class Sources:
     """Resolves sources and copies their files."""
 
-    def __init__(self, database: Database, artifacts: ArtifactClient) -> None:
+    def __init__(self, database: Database, files: FileStore) -> None:
         self._database = database
-        self._artifacts = artifacts
+        self._files = files
 
     async def settle(self, new: NewVersion, version_id: str) -> SourceFacts:
         """Check a source and give the version its own copy of the files.
@@ -166,7 +178,7 @@ class Sources:
 
     async def _copy(self, source: str, owner: FileOwner, path: str, target: FileOwner) -> TreeFacts:
         try:
-            tree = await self._artifacts.copy_sealed(owner, path, target)
+            tree = await self._files.copy_sealed(owner, path, target)
         except NotFound as error:
             raise NoFiles(f"there are no files at {source!r}: {error.message}") from error
         if not tree.file_count:
@@ -174,7 +186,7 @@ class Sources:
         return tree
 
     async def _mlmodel(self, owner: FileOwner) -> ModelFacts:
-        content = await self._artifacts.read_file(owner, FILE_NAME, max_bytes=MAX_BYTES)
+        content = await self._files.read_file(owner, FILE_NAME, max_bytes=MAX_BYTES)
         return ModelFacts() if content is None else read_mlmodel(content)
 
 

@@ -19,6 +19,7 @@ from runstream_common.service import Service
 
 from runstream_registry.artifact_client import ArtifactClient
 from runstream_registry.metadata_client import MetadataClient
+from runstream_registry.model_wiring import ModelParts
 from runstream_registry.promotion_wiring import PromotionParts
 from runstream_registry.store.tables import SCHEMA, outbox
 from runstream_registry.webhook_wiring import WebhookParts
@@ -77,6 +78,7 @@ class Parts:
     channels: Channels
     metadata: MetadataClient
     artifacts: ArtifactClient
+    models: ModelParts
     promotions: PromotionParts
     webhooks: WebhookParts
 
@@ -133,13 +135,14 @@ def _parts(settings: RegistrySettings) -> Parts:
         channels=channels,
         metadata=metadata,
         artifacts=artifacts,
+        models=ModelParts(settings, database, clock, metadata, artifacts, relay.wake),
         promotions=PromotionParts(database, clock, metadata, artifacts, relay.wake),
         webhooks=WebhookParts(settings, database, clock),
     )
 
 
 def _services(parts: Parts) -> list[Registration]:
-    return [parts.promotions.registration(), parts.webhooks.registration()]
+    return [parts.models.registration(), parts.promotions.registration(), parts.webhooks.registration()]
 
 
 def _spawn(parts: Parts, tasks: Supervisor) -> None:

@@ -119,9 +119,9 @@ class ModelChanged(_message.Message):
     event_id: _builtins.str
     """UUID."""
     action: _builtins.str
-    """What, as a constant, the audit trail's: "model.created", "model.updated", "model.renamed", "model.deleted", "tags.changed",
-    "version.updated", "version.deleted", "alias.deleted", "request.created", "request.decided", "request.failed" (approved, but a
-    rule is no longer met), "request.expired".
+    """What, as a constant, the audit trail's: "model.created", "model.updated", "model.renamed", "model.deleted",
+    "tags.changed", "version.updated", "version.deleted", "alias.deleted", "evaluation.recorded", "request.created",
+    "request.decided", "request.failed" (approved, but a rule is no longer met), "request.expired".
     """
     model: _builtins.str
     """Model, after the change."""

@@ -1056,6 +1056,7 @@ class LineageVersion(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     LINK_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Model."""
     version: _builtins.int
@@ -1064,6 +1065,8 @@ class LineageVersion(_message.Message):
     """Distance in generations, from 1."""
     run_id: _builtins.str
     """Run that made it; may be empty."""
+    deleted: _builtins.bool
+    """Whether it was deleted since."""
     @_builtins.property
     def link(self) -> _types_pb2.ParentVersion:
         """The next version on the way to the asked one."""
@@ -1076,10 +1079,11 @@ class LineageVersion(_message.Message):
         generation: _builtins.int = ...,
         link: _types_pb2.ParentVersion | None = ...,
         run_id: _builtins.str = ...,
+        deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "link", b"link", "name", b"name", "run_id", b"run_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "generation", b"generation", "link", b"link", "name", b"name", "run_id", b"run_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

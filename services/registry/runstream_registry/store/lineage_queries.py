@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from runstream_registry.entities import PromotionFact, Relative
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
@@ -42,38 +43,6 @@ FROM registry.promotion AS p
 WHERE p.model_id = $1 AND p.version = $2
 ORDER BY p.sequence DESC LIMIT $3
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Relative:
-    """A version in the lineage of another one.
-
-    Args:
-        generation: distance, from 1.
-        near_name, near_version: the next version on the way to the asked one.
-        relation: how the younger of the two was made from the older; may be empty.
-    """
-
-    name: str
-    version: int
-    run_id: str
-    deleted: bool
-    generation: int
-    near_name: str
-    near_version: int
-    relation: str
-
-
-@dataclass(frozen=True, slots=True)
-class PromotionFact:
-    """A promotion of a version, and whether the version is still there."""
-
-    target_kind: str
-    target: str
-    sequence: int
-    time_ms: int
-    actor: str
-    current: bool
 
 
 async def select_ancestors(

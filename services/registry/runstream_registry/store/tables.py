@@ -48,6 +48,7 @@ version = Table(
     Column("prompt", Boolean, nullable=False),
     Column("source", Text, nullable=False),
     Column("run_id", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
     Column("stage", SmallInteger, nullable=False),
     Column("creation_time_ms", BigInteger, nullable=False),
     Column("last_updated_time_ms", BigInteger, nullable=False),
