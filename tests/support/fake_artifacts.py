@@ -62,7 +62,7 @@ class FakeArtifacts:
         self.on_request: Callable[[str, str], None] = lambda method, path: None
         self.corrupt: Callable[[bytes], bytes] = lambda content: content
         """Changes what is served."""
-        self._http = _HttpServer(("127.0.0.1", 0), _handler(self))
+        self._http = _HttpServer(self)
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
         self._grpc = grpc.server(futures.ThreadPoolExecutor(16))
         service_grpc.add_ArtifactServiceServicer_to_server(_Service(self), self._grpc)
@@ -117,76 +117,78 @@ class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
+    def __init__(self, fake: FakeArtifacts) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.fake = fake
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], OSError):  # clients may leave, and tests break connections
             super().handle_error(request, client_address)
 
 
-def _handler(fake: FakeArtifacts) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+class _Handler(BaseHTTPRequestHandler):
+    server: _HttpServer
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
-        def log_message(self, *_args: Any) -> None:
-            """Silent."""
+    def log_message(self, *_args: Any) -> None:
+        """Silent."""
 
-        def do_PUT(self) -> None:
-            content = self.rfile.read(int(self.headers["Content-Length"]))
-            if self._refused():
-                return
-            _, kind, upload_id, *rest = self._path.split("/")
-            number = int(rest[0]) if rest else 1
-            with fake.lock:
-                fake.requests["PUT part" if kind == "part" else "PUT"] += 1
-                upload = fake.uploads.get(upload_id)
-                wanted = self.headers.get("x-crc32")
-                if upload is None:
-                    self._answer(404, b"<Error><Code>NoSuchUpload</Code><Message>gone</Message></Error>")
-                elif wanted is not None and wanted != _crc32(content):
-                    self._answer(400, b"<Error><Code>BadDigest</Code><Message>wrong</Message></Error>")
-                else:
-                    upload.parts[number] = content
-                    self._answer(200, b"")
-
-        def do_GET(self) -> None:
-            if self._refused():
-                return
-            content = fake.corrupt(fake.blobs[self._path.rpartition("/")[2]])
-            fake.requests["GET"] += 1
-            given = self.headers.get("Range")
-            if given is None:
-                self._answer(200, content)
-                return
-            start, end = (int(text) for text in given.removeprefix("bytes=").split("-"))
-            self._answer(206, content[start : end + 1])
-
-        @property
-        def _path(self) -> str:
-            return self.path.partition("?")[0]
-
-        def _refused(self) -> bool:
-            fake.on_request(self.command, self._path)
-            status = fake.http_fault(self.command, self._path)
-            if status == -1:
-                self.close_connection = True
-                self.connection.close()
-            elif status:
-                self._answer(status, b"<Error><Code>Fault</Code><Message>as told</Message></Error>")
-            elif self.path.partition("signature=")[2] != fake.signature:
-                self._answer(
-                    403, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
-                )
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self._refused():
+            return
+        _, kind, upload_id, *rest = self._path.split("/")
+        number = int(rest[0]) if rest else 1
+        with self.server.fake.lock:
+            self.server.fake.requests["PUT part" if kind == "part" else "PUT"] += 1
+            upload = self.server.fake.uploads.get(upload_id)
+            wanted = self.headers.get("x-crc32")
+            if upload is None:
+                self._answer(404, b"<Error><Code>NoSuchUpload</Code><Message>gone</Message></Error>")
+            elif wanted is not None and wanted != _crc32(content):
+                self._answer(400, b"<Error><Code>BadDigest</Code><Message>wrong</Message></Error>")
             else:
-                return False
-            return True
+                upload.parts[number] = content
+                self._answer(200, b"")
 
-        def _answer(self, status: int, content: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def do_GET(self) -> None:
+        if self._refused():
+            return
+        content = self.server.fake.corrupt(self.server.fake.blobs[self._path.rpartition("/")[2]])
+        self.server.fake.requests["GET"] += 1
+        given = self.headers.get("Range")
+        if given is None:
+            self._answer(200, content)
+            return
+        start, end = (int(text) for text in given.removeprefix("bytes=").split("-"))
+        self._answer(206, content[start : end + 1])
 
-    return Handler
+    @property
+    def _path(self) -> str:
+        return self.path.partition("?")[0]
+
+    def _refused(self) -> bool:
+        self.server.fake.on_request(self.command, self._path)
+        status = self.server.fake.http_fault(self.command, self._path)
+        if status == -1:
+            self.close_connection = True
+            self.connection.close()
+        elif status:
+            self._answer(status, b"<Error><Code>Fault</Code><Message>as told</Message></Error>")
+        elif self.path.partition("signature=")[2] != self.server.fake.signature:
+            self._answer(
+                403, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+            )
+        else:
+            return False
+        return True
+
+    def _answer(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
 
 def _crc32(content: bytes) -> str:

@@ -41,6 +41,9 @@ COMMANDS = {
     "experiments": Entry("runstream.cli.experiments", "app", "List, create, delete and restore experiments."),
     "runs": Entry("runstream.cli.runs", "app", "List, show, compare, delete and restore runs."),
     "metrics": Entry("runstream.cli.metrics", "app", "Show, plot and follow metrics."),
+    "artifacts": Entry(
+        "runstream.cli.artifacts", "app", "List, fetch, store, copy and check files of runs and models."
+    ),
     "events": Entry("runstream.cli.events", "app", "Follow the events of a topic."),
     "dead-letter": Entry(
         "runstream.cli.dead_letters", "app", "List, show and replay messages that were refused."

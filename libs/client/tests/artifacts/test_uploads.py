@@ -82,7 +82,7 @@ def test_passing_errors_of_the_store_are_repeated(artifacts, store, tmp_path, st
 def test_a_store_that_stays_away_is_an_error_and_the_next_call_resumes(artifacts, store, tmp_path):
     store.http_fault = lambda method, path: 503 if path.endswith("/7") else 0
     (tmp_path / "large").write_bytes(content_of(9000))
-    with pytest.raises(ObjectStoreAway, match="large.*503"):
+    with pytest.raises(ObjectStoreAway, match=r"large.*503"):
         artifacts.upload(tmp_path / "large", RUN, progress=False)
     assert RUN not in store.trees
     (upload,) = store.uploads.values()
@@ -128,7 +128,7 @@ def test_an_expired_request_is_signed_again(artifacts, store, tmp_path):
 def test_a_refused_request_is_told_with_the_store_s_words(artifacts, store, tmp_path):
     (tmp_path / "small").write_bytes(b"small")
     store.http_fault = lambda method, path: 409
-    with pytest.raises(ObjectStoreRefused, match="small.*HTTP 409 Fault: as told"):
+    with pytest.raises(ObjectStoreRefused, match=r"small.*HTTP 409 Fault: as told"):
         artifacts.upload(tmp_path, RUN, progress=False)
 
 
