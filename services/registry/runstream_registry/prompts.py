@@ -10,23 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 from runstream_common.errors import InvalidArgument
 from runstream_common.search.parser import parse_filter
 from runstream_common.violations import Violations
-from runstream_contract.ids import new_batch_id
 
 from runstream_registry import rules
 from runstream_registry.entities import (
     IS_PROMPT_TAG,
     PROMPT_CONTENT_TAGS,
     PROMPT_TEXT_TAG,
-    Artifacts,
-    Version,
+    NewVersion,
 )
 from runstream_registry.errors import AliasNotFound, ModelNameTaken, PromptNotFound, VersionNotFound
-from runstream_registry.models import NewModel
 from runstream_registry.prompt_settings import model_config_json, response_format_json
 from runstream_registry.search.fields import MODEL_FIELDS
 from runstream_registry.store import model_queries, prompt_queries, version_queries
 from runstream_registry.templates import Template, check_variables, stored_template
-from runstream_registry.version_batches import PreparedVersion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,9 +30,9 @@ if TYPE_CHECKING:
     from asyncpg import Connection
     from runstream_common.database import Database
 
-    from runstream_registry.entities import Model, Selector
+    from runstream_registry.entities import Model, Selector, Version
     from runstream_registry.search.searches import Search, Searches
-    from runstream_registry.version_batches import VersionBatcher
+    from runstream_registry.versions import Versions
 
 TYPE_TAG: Final = "_mlflow_prompt_type"
 RESPONSE_FORMAT_TAG: Final = "_mlflow_prompt_response_format"
@@ -76,13 +72,13 @@ class Prompts:
     """Use cases around prompts.
 
     Args:
-        batcher: inserts the versions.
+        versions: creates what holds a prompt's versions.
         searches: finds the prompts.
     """
 
-    def __init__(self, database: Database, batcher: VersionBatcher, searches: Searches) -> None:
+    def __init__(self, database: Database, versions: Versions, searches: Searches) -> None:
         self._database = database
-        self._batcher = batcher
+        self._versions = versions
         self._searches = searches
 
     async def create(self, new: NewPromptVersion) -> Version:
@@ -92,9 +88,8 @@ class Prompts:
             InvalidArgument: something about it is wrong.
             ModelNameTaken: a registered model has the name.
         """
-        prepared = _prepared(new)
         try:
-            version, _ = await self._batcher.create(prepared)
+            version, _ = await self._versions.create(_new_version(new))
         except InvalidArgument:
             await self._refuse_model(new.name)
             raise
@@ -177,7 +172,7 @@ def _not_found(name: str, selector: Selector) -> Exception:
     return AliasNotFound(name, alias)
 
 
-def _prepared(new: NewPromptVersion) -> PreparedVersion:
+def _new_version(new: NewPromptVersion) -> NewVersion:
     violations = Violations()
     _check_name(new.name, violations)
     _check_template(new.template, violations)
@@ -185,26 +180,19 @@ def _prepared(new: NewPromptVersion) -> PreparedVersion:
     if new.version_id:
         rules.version_id(new.version_id, violations)
     tags = {**_own_tags("tags", new.tags, violations), **_content_tags(new, violations)}
-    prompt_tags = {**_own_tags("prompt_tags", new.prompt_tags, violations), IS_PROMPT_TAG: "true"}
+    prompt_tags = _own_tags("prompt_tags", new.prompt_tags, violations)
     violations.check()
     check_variables(new.template, new.expected_variables)
-    version_id = new.version_id or new_batch_id().replace("-", "")
-    version = Version(
-        version_id=version_id,
-        model_id=0,
+    return NewVersion(
         name=new.name,
-        version=0,
-        prompt=True,
         source=SOURCE,
-        artifacts=Artifacts(SOURCE),
-        creation_time_ms=0,
-        last_updated_time_ms=0,
+        actor=new.actor,
         description=new.commit_message,
-        user_id=new.actor,
         tags=dict(sorted(tags.items())),
+        version_id=new.version_id,
+        create_model=True,
+        model_tags=prompt_tags,
     )
-    new_model = NewModel(name=new.name, actor=new.actor, tags=dict(sorted(prompt_tags.items())))
-    return PreparedVersion(version=version, repeatable=bool(new.version_id), new_model=new_model)
 
 
 def _check_name(name: str, violations: Violations) -> None:
