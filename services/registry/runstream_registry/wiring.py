@@ -21,6 +21,7 @@ from runstream_registry.artifact_client import ArtifactClient
 from runstream_registry.metadata_client import MetadataClient
 from runstream_registry.model_wiring import ModelParts
 from runstream_registry.promotion_wiring import PromotionParts
+from runstream_registry.prompt_wiring import prompt_registration
 from runstream_registry.store.tables import SCHEMA, outbox
 from runstream_registry.webhook_wiring import WebhookParts
 
@@ -142,7 +143,13 @@ def _parts(settings: RegistrySettings) -> Parts:
 
 
 def _services(parts: Parts) -> list[Registration]:
-    return [parts.models.registration(), parts.promotions.registration(), parts.webhooks.registration()]
+    models = parts.models
+    return [
+        models.registration(),
+        prompt_registration(parts.database, parts.clock, models.versions, models.searches),
+        parts.promotions.registration(),
+        parts.webhooks.registration(),
+    ]
 
 
 def _spawn(parts: Parts, tasks: Supervisor) -> None:
