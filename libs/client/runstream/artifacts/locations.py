@@ -107,7 +107,7 @@ def parse_place(text: str, path: str = "") -> Place:
         return Location(types_pb.OWNER_KIND_RUN, text, joined(path))
     for prefix, parse in (("runs:/", _run), ("models:/", _model), (SCHEME, _by_id)):
         if text.startswith(prefix):
-            place = parse(text.removeprefix(prefix).strip("/"))
+            place = parse(text.removeprefix(prefix).rstrip("/"))
             if place is not None:
                 return replace(place, path=joined(place.path, path))
     raise InvalidArgument.of("location", f"{text!r:.300} is not {_FORMS}", reason="INVALID_LOCATION")
