@@ -95,6 +95,14 @@ class FakeArtifacts:
         size = len(self.blobs[digest])
         return types_pb.Artifact(path=path, size_bytes=size, digest=digest, stored_time_ms=1)
 
+    def below(self, owner_id: str, path: str) -> dict[str, str]:
+        """Digests of a file, or of what is below a directory, by path; raises NotFound when there is nothing."""
+        tree = self.trees.get(owner_id, {})
+        found = {p: d for p, d in tree.items() if not path or p == path or p.startswith(f"{path}/")}
+        if not found:
+            raise NotFound(f"there is no {path!r}", reason="ARTIFACT_NOT_FOUND")
+        return found
+
     def upload_message(self, upload_id: str) -> types_pb.Upload:
         """An open upload as the service tells it."""
         upload = self.uploads[upload_id]
@@ -271,12 +279,20 @@ class _Service(service_grpc.ArtifactServiceServicer):
         def work() -> service_pb.ListArtifactsResponse:
             tree = self._fake.trees.get(request.owner.id, {})
             prefix = f"{request.path}/" if request.path else ""
-            found = sorted(path for path in tree if path.startswith(prefix))
+            found = {path for path in tree if path.startswith(prefix)}
+            if not request.recursive:
+                found = {prefix + path.removeprefix(prefix).partition("/")[0] for path in found}
+            ordered = sorted(found)
             start = int(request.page_token or 0)
             end = start + request.page_size
             return service_pb.ListArtifactsResponse(
-                artifacts=[self._fake.artifact(path, tree[path]) for path in found[start:end]],
-                next_page_token=str(end) if end < len(found) else "",
+                artifacts=[
+                    self._fake.artifact(path, tree[path])
+                    if path in tree
+                    else types_pb.Artifact(path=path, is_directory=True)
+                    for path in ordered[start:end]
+                ],
+                next_page_token=str(end) if end < len(ordered) else "",
             )
 
         return self._guarded("ListArtifacts", context, work)
@@ -309,6 +325,63 @@ class _Service(service_grpc.ArtifactServiceServicer):
 
         return self._guarded("CreateDownloads", context, work)
 
+    def GetTree(self, request: Any, context: Any) -> Any:
+        def work() -> service_pb.GetTreeResponse:
+            return service_pb.GetTreeResponse(tree=self._tree(request.owner.id, request.path))
+
+        return self._guarded("GetTree", context, work)
+
+    def DeleteArtifacts(self, request: Any, context: Any) -> Any:
+        def work() -> service_pb.DeleteArtifactsResponse:
+            found = self._fake.below(request.owner.id, request.path)
+            for path in found:
+                del self._fake.trees[request.owner.id][path]
+            return service_pb.DeleteArtifactsResponse(deleted_count=len(found))
+
+        return self._guarded("DeleteArtifacts", context, work)
+
+    def CopyArtifacts(self, request: Any, context: Any) -> Any:
+        def work() -> service_pb.CopyArtifactsResponse:
+            source = self._fake.below(request.source_owner.id, request.source_path)
+            target = self._fake.trees.setdefault(request.target_owner.id, {})
+            target.update(_renamed(source, request.source_path, request.target_path))
+            return service_pb.CopyArtifactsResponse(tree=self._tree(request.target_owner.id, ""))
+
+        return self._guarded("CopyArtifacts", context, work)
+
+    def MoveArtifacts(self, request: Any, context: Any) -> Any:
+        def work() -> service_pb.MoveArtifactsResponse:
+            found = self._fake.below(request.owner.id, request.source_path)
+            tree = self._fake.trees[request.owner.id]
+            for path in found:
+                del tree[path]
+            tree.update(_renamed(found, request.source_path, request.target_path))
+            return service_pb.MoveArtifactsResponse(moved_count=len(found))
+
+        return self._guarded("MoveArtifacts", context, work)
+
+    def VerifyArtifacts(self, request: Any, context: Any) -> Any:
+        def work() -> service_pb.VerifyArtifactsResponse:
+            answer = service_pb.VerifyArtifactsResponse()
+            for top in request.paths or [""]:
+                for path, digest in self._fake.below(request.owner.id, top).items():
+                    content = self._fake.blobs[digest]
+                    answer.verified_count += 1
+                    answer.verified_bytes += len(content)
+                    if hashlib.sha256(content).hexdigest() != digest:
+                        answer.problems.add(path=path, reason="CHECKSUM_MISMATCH", message="not as recorded")
+            return answer
+
+        return self._guarded("VerifyArtifacts", context, work)
+
+    def _tree(self, owner: str, path: str) -> types_pb.Tree:
+        try:
+            found = self._fake.below(owner, path)
+        except NotFound:
+            found = {}
+        sizes = [len(self._fake.blobs[digest]) for digest in found.values()]
+        return types_pb.Tree(digest="d" * 64, file_count=len(found), size_bytes=sum(sizes))
+
     def _guarded(self, method: str, context: Any, work: Callable[[], Any]) -> Any:
         try:
             with self._fake.lock:
@@ -321,6 +394,12 @@ class _Service(service_grpc.ArtifactServiceServicer):
             context.abort_with_status(to_status(error))
         except KeyError as error:
             context.abort_with_status(to_status(FailedPrecondition(f"no {error}")))
+
+
+def _renamed(files: dict[str, str], source: str, target: str) -> dict[str, str]:
+    if source in files:
+        return {target or source.rpartition("/")[2]: files[source]}
+    return {f"{target}/{path.removeprefix(source).strip('/')}".strip("/"): d for path, d in files.items()}
 
 
 class _Discovery(discovery_grpc.DiscoveryServiceServicer):
