@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator, SchemaError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from runstream_common.violations import Violations
 
@@ -43,8 +43,7 @@ def model_config_json(config: Mapping[str, Any], violations: Violations) -> str:
         _ModelConfig.model_validate(plain)
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            path = ".".join(["model_config", *map(str, item["loc"])])
-            violations.add(path, item["msg"])
+            violations.add(_path("model_config", item["loc"]), item["msg"])
     return json.dumps(plain)
 
 
@@ -56,9 +55,13 @@ def response_format_json(schema: Mapping[str, Any], violations: Violations) -> s
     try:
         Draft202012Validator.check_schema(plain)
     except SchemaError as error:
-        path = ".".join(["response_format", *map(str, error.absolute_path)])
+        path = _path("response_format", error.absolute_path)
         violations.add(path, f"is no JSON schema: {error.message}"[:500])
     return json.dumps(plain)
+
+
+def _path(root: str, steps: Iterable[int | str]) -> str:
+    return root + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
 
 
 def _plain(value: Any, path: str, violations: Violations) -> Any:
