@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor
 
+from runstream_common.bus.event_examples import EXAMPLES
 from runstream_common.bus.events import event_descriptor
 from runstream_common.bus.messages import CONTENT_TYPE, EVENT_ID, EVENT_TYPE, TARGET_GROUP, TRACEPARENT
 from runstream_common.bus.subscription import dead_letter_topic
-from runstream_common.bus.topics import TOPICS
+from runstream_common.bus.topics import JSON, TOPICS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from google.protobuf.descriptor import Descriptor
 
@@ -32,15 +33,19 @@ _HEADERS: Final = {
     TARGET_GROUP: "Set on a replayed message: only this consumer group handles it.",
 }
 _INT32: Final = {"type": "integer", "format": "int32"}
-_INT64: Final = {"type": "string", "format": "int64"}
-"""Protobuf's JSON writes 64-bit integers as strings, since JavaScript's numbers cannot hold them."""
+_INT64: Final = {"type": "integer", "format": "int64"}
+_INT64_TEXT: Final = {"type": "string", "format": "int64"}
+"""Protobuf's JSON writes 64-bit integers as strings, since JavaScript's numbers cannot hold them. Topics that carry JSON
+themselves have numbers: theirs are times and counts, far below 2**53."""
 
-_SCALARS: Final = {
+_NOT_FINITE: Final = {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}
+
+_SCALARS: Final[Mapping[int, Mapping[str, Any]]] = {
     FieldDescriptor.TYPE_BOOL: {"type": "boolean"},
     FieldDescriptor.TYPE_STRING: {"type": "string"},
     FieldDescriptor.TYPE_BYTES: {"type": "string", "format": "byte"},
-    FieldDescriptor.TYPE_DOUBLE: {"type": "number", "format": "double"},
-    FieldDescriptor.TYPE_FLOAT: {"type": "number", "format": "float"},
+    FieldDescriptor.TYPE_DOUBLE: {"oneOf": [{"type": "number", "format": "double"}, _NOT_FINITE]},
+    FieldDescriptor.TYPE_FLOAT: {"oneOf": [{"type": "number", "format": "float"}, _NOT_FINITE]},
     FieldDescriptor.TYPE_INT32: _INT32,
     FieldDescriptor.TYPE_UINT32: _INT32,
     FieldDescriptor.TYPE_SINT32: _INT32,
@@ -112,29 +117,44 @@ def _message(document: dict[str, Any], topic: Topic, name: str) -> dict[str, Any
     }
     descriptor = event_descriptor(topic.message) if topic.message else None
     if descriptor is not None:
-        message["payload"] = _schema_reference(document, descriptor)
+        int64 = _INT64 if JSON in topic.content_types else _INT64_TEXT
+        message["payload"] = _Schemas(document["components"]["schemas"], int64).reference(descriptor)
+    if topic.name in EXAMPLES:
+        message["examples"] = [{"payload": EXAMPLES[topic.name]}]
     return message
 
 
-def _schema_reference(document: dict[str, Any], descriptor: Descriptor) -> dict[str, Any]:
-    schemas = document["components"]["schemas"]
-    if descriptor.full_name not in schemas:
-        schemas[descriptor.full_name] = {}  # stands there already should a message contain itself
-        schemas[descriptor.full_name] = {
-            "type": "object",
-            "properties": {field.name: _field_schema(document, field) for field in descriptor.fields},
-        }
-    return {"$ref": f"#/components/schemas/{descriptor.full_name}"}
+class _Schemas:
+    """Adds the JSON schemas of messages to the document's, under the messages' full names.
 
+    Args:
+        int64: how 64-bit integers are written in the messages that are added.
+    """
 
-def _field_schema(document: dict[str, Any], field: FieldDescriptor) -> dict[str, Any]:
-    one = _value_schema(document, field)
-    return {"type": "array", "items": one} if field.is_repeated else one
+    def __init__(self, schemas: dict[str, Any], int64: Mapping[str, Any]) -> None:
+        self._schemas = schemas
+        self._int64 = int64
 
+    def reference(self, descriptor: Descriptor) -> dict[str, Any]:
+        """A reference to the schema of a message."""
+        if descriptor.full_name not in self._schemas:
+            self._schemas[descriptor.full_name] = {}  # stands there already should a message contain itself
+            self._schemas[descriptor.full_name] = {
+                "type": "object",
+                "properties": {field.name: self._field(field) for field in descriptor.fields},
+            }
+        return {"$ref": f"#/components/schemas/{descriptor.full_name}"}
 
-def _value_schema(document: dict[str, Any], field: FieldDescriptor) -> dict[str, Any]:
-    if field.message_type is not None:
-        return _schema_reference(document, field.message_type)
-    if field.enum_type is not None:
-        return {"type": "string", "enum": [value.name for value in field.enum_type.values]}
-    return dict(_SCALARS.get(field.type, _INT64))
+    def _field(self, field: FieldDescriptor) -> dict[str, Any]:
+        kind = field.message_type
+        if kind is not None and kind.GetOptions().map_entry:
+            return {"type": "object", "additionalProperties": self._value(kind.fields_by_name["value"])}
+        one = self._value(field)
+        return {"type": "array", "items": one} if field.is_repeated else one
+
+    def _value(self, field: FieldDescriptor) -> dict[str, Any]:
+        if field.message_type is not None:
+            return self.reference(field.message_type)
+        if field.enum_type is not None:
+            return {"type": "string", "enum": [value.name for value in field.enum_type.values]}
+        return dict(_SCALARS.get(field.type, self._int64))
