@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from runstream.producer import MetricProducer
     from runstream.query.async_client import AsyncClient
     from runstream.query.client import Client
+    from runstream.registry.fluent import load_prompt, promote, register_model, register_prompt, rollback
+    from runstream.registry.results_promotions import PromotionRefused
     from runstream.tracking.fluent import (
         active_run,
         attach_run,
@@ -54,6 +56,7 @@ __all__ = [
     "Client",
     "FlushResult",
     "MetricProducer",
+    "PromotionRefused",
     "Run",
     "active_run",
     "attach_run",
@@ -63,6 +66,7 @@ __all__ = [
     "flush",
     "init",
     "list_artifacts",
+    "load_prompt",
     "log_artifact",
     "log_artifacts",
     "log_dict",
@@ -76,6 +80,10 @@ __all__ = [
     "log_series",
     "log_table",
     "log_text",
+    "promote",
+    "register_model",
+    "register_prompt",
+    "rollback",
     "set_tag",
     "set_tags",
     "start_run",
@@ -88,6 +96,7 @@ _MODULES = {
     "Client": "runstream.query.client",
     "FlushResult": "runstream.tracking.sender",
     "MetricProducer": "runstream.producer",
+    "PromotionRefused": "runstream.registry.results_promotions",
     "Run": "runstream.tracking.run",
     **dict.fromkeys(
         (
@@ -102,6 +111,10 @@ _MODULES = {
             "log_text",
         ),
         "runstream.tracking.fluent_artifacts",
+    ),
+    **dict.fromkeys(
+        ("load_prompt", "promote", "register_model", "register_prompt", "rollback"),
+        "runstream.registry.fluent",
     ),
 }
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from runstream.query.client_calls import WaitFor
     from runstream.query.results import Experiment, MetricPoint, Run, RunComparison
     from runstream.query.results_metrics import MetricHistories, MetricHistory, MetricSummary, SampledHistory
+    from runstream.registry.async_models import AsyncModels
+    from runstream.registry.async_prompts import AsyncPrompts
+    from runstream.registry.async_webhooks import AsyncWebhooks
 
 
 class AsyncClient(AsyncSender):
@@ -34,6 +37,27 @@ class AsyncClient(AsyncSender):
         from runstream.artifacts.async_client import AsyncArtifacts  # noqa: PLC0415 - queries do not pay for HTTP
 
         return AsyncArtifacts(self._target, self._timeout_seconds)
+
+    @cached_property
+    def models(self) -> AsyncModels:
+        """Registered models, versions, promotions, policies and the audit trail."""
+        from runstream.registry.async_models import AsyncModels  # noqa: PLC0415 - loaded when it is used
+
+        return AsyncModels(self)
+
+    @cached_property
+    def prompts(self) -> AsyncPrompts:
+        """Prompts and their versions."""
+        from runstream.registry.async_prompts import AsyncPrompts  # noqa: PLC0415 - loaded when it is used
+
+        return AsyncPrompts(self)
+
+    @cached_property
+    def webhooks(self) -> AsyncWebhooks:
+        """Webhooks and their deliveries."""
+        from runstream.registry.async_webhooks import AsyncWebhooks  # noqa: PLC0415 - loaded when it is used
+
+        return AsyncWebhooks(self)
 
     async def close(self) -> None:
         """Close the channels; iterators that are under way end with an error."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from runstream.query.client_calls import WaitFor
     from runstream.query.results import Experiment, MetricPoint, Run, RunComparison
     from runstream.query.results_metrics import MetricHistories, MetricHistory, MetricSummary, SampledHistory
+    from runstream.registry.models import Models
+    from runstream.registry.prompts import Prompts
+    from runstream.registry.webhooks import Webhooks
 
 
 class Client(BlockingSender):
@@ -41,6 +44,27 @@ class Client(BlockingSender):
         from runstream.artifacts.client import Artifacts  # noqa: PLC0415 - queries do not pay for HTTP
 
         return Artifacts(self._connection, timeout_seconds=self._timeout_seconds)
+
+    @cached_property
+    def models(self) -> Models:
+        """Registered models, versions, promotions, policies and the audit trail."""
+        from runstream.registry.models import Models  # noqa: PLC0415 - loaded when it is used
+
+        return Models(self)
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """Prompts and their versions."""
+        from runstream.registry.prompts import Prompts  # noqa: PLC0415 - loaded when it is used
+
+        return Prompts(self)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Webhooks and their deliveries."""
+        from runstream.registry.webhooks import Webhooks  # noqa: PLC0415 - loaded when it is used
+
+        return Webhooks(self)
 
     def close(self) -> None:
         """Close the channels; iterators that are under way end with an error."""

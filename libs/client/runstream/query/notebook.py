@@ -80,7 +80,7 @@ def history_html(
 def run_html(run: Run) -> str:
     """One run: its facts, params and latest metrics."""
     groups: list[tuple[str, Mapping[str, Any]]] = [("Params", run.params), ("Metrics", run.metrics)]
-    tables = "".join(_table([title, ""], group.items()) for title, group in groups if group)
+    tables = "".join(table_html([title, ""], group.items()) for title, group in groups if group)
     reason = f" ({escape(run.status_reason)})" if run.status_reason else ""
     return (
         f"<div><b>{escape(run.run_name)}</b> {escape(run.status)}{reason} "
@@ -94,7 +94,7 @@ def runs_html(table: RunTable) -> str:
     names = list(columns)[:MAX_COLUMNS]
     rows = zip(*(columns[name] for name in names), strict=True)
     note = f"{len(table)} runs" if len(table) <= MAX_ROWS else f"first {MAX_ROWS} of {len(table)} runs"
-    return f"{_table(names, rows)}<small>{note}</small>"
+    return f"{table_html(names, rows)}<small>{note}</small>"
 
 
 def comparison_html(comparison: RunComparison) -> str:
@@ -108,7 +108,8 @@ def comparison_html(comparison: RunComparison) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-def _table(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+def table_html(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A table; cells are texts, numbers or None, and are escaped."""
     header = "".join(f"<th>{escape(text)}</th>" for text in head)
     body = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"

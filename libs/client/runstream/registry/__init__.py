@@ -1,0 +1,1 @@
+"""The registry half of the SDK: models, versions, promotions, prompts and webhooks."""
