@@ -14,6 +14,7 @@ from benchmarks import suite
 from benchmarks.report import publish
 from deploy.local.kafka.kafka import KafkaServer
 from deploy.local.process import MissingToolError
+from deploy.local.s3.s3 import S3Server
 
 
 def main() -> None:
@@ -22,9 +23,15 @@ def main() -> None:
     plan = suite.QUICK if arguments.quick else suite.FULL
     names = set(arguments.only or suite.NAMES)
     with _work_dir() as folder, _postgres(folder) as postgres:
-        peer = {} if arguments.no_peer else suite.measure_peer(postgres, plan, names)
+        peer = {} if arguments.no_peer else suite.measure_peer(postgres, folder, plan, names)
         results = []
+        if names & {"small_files", "large_file"}:
+            results += suite.measure_files(postgres, folder, None, plan, names, peer)
+            with _s3(folder) as server:
+                results += suite.measure_files(postgres, folder, server, plan, names, peer)
         for topology in arguments.topology or ("embedded", "kafka"):
+            if not names - {"small_files", "large_file"}:
+                break
             with contextlib.ExitStack() as resources:
                 kafka = resources.enter_context(_kafka(folder)) if topology == "kafka" else None
                 results += suite.measure_ours(postgres, folder / topology, kafka, plan, names, peer)
@@ -76,6 +83,19 @@ def _kafka(folder: Path) -> Iterator[str]:
         raise SystemExit(f"the kafka topology cannot be measured: {problem}") from problem
     try:
         yield server.bootstrap
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def _s3(folder: Path) -> Iterator[S3Server]:
+    server = S3Server(folder / "s3-data", free_port())
+    try:
+        server.start()
+    except MissingToolError as problem:
+        raise SystemExit(f"files in S3 cannot be measured: {problem}") from problem
+    try:
+        yield server
     finally:
         server.stop()
 

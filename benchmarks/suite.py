@@ -1,6 +1,7 @@
 """What is measured, in which order, and how figures become results."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from pathlib import Path
 
 from runstream.embedded.postgres import LocalPostgres
 
-from benchmarks import datasets, peer
-from benchmarks.ours import growth, read, registry, write
+from benchmarks import datasets, peer, workload
+from benchmarks.ours import artifacts, growth, read, registry, write
 from benchmarks.ours.stack import StackUnderTest, module, on_database, running_stack
 from benchmarks.report import Result
+from deploy.local.s3.s3 import S3Server
 
 NAMES = (
     "accepted",
@@ -44,6 +46,7 @@ class Plan:
         log_metric_calls: calls of log_metric.
         growth_points: points loaded for append_growth.
         delay_samples: batches whose delay is measured.
+        large_file_bytes: size of the large file.
     """
 
     seconds: float
@@ -51,12 +54,14 @@ class Plan:
     log_metric_calls: int
     growth_points: int
     delay_samples: int
+    large_file_bytes: int
 
 
-FULL = Plan(8.0, 60.0, 1_000_000, 100_000_000, 300)
-QUICK = Plan(3.0, 5.0, 100_000, 1_000_000, 30)
+FULL = Plan(8.0, 60.0, 1_000_000, 100_000_000, 300, workload.LARGE_FILE_BYTES)
+QUICK = Plan(3.0, 5.0, 100_000, 1_000_000, 30, 256 * MIB)
 
 Figures = dict[str, float]
+Note = Callable[[str, Callable[[], float]], None]
 
 
 def say(text: str) -> None:
@@ -65,7 +70,7 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def measure_peer(postgres: LocalPostgres, plan: Plan, names: set[str]) -> Figures:
+def measure_peer(postgres: LocalPostgres, work_dir: Path, plan: Plan, names: set[str]) -> Figures:
     """The peer's figures by name, in the unit of our result."""
     postgres.create_database("peer")
     found: Figures = {}
@@ -96,14 +101,27 @@ def measure_peer(postgres: LocalPostgres, plan: Plan, names: set[str]) -> Figure
             history = peer.load_history(server)
             note("history_chart", lambda: peer.history_chart_latency(server, history).median_ms)
             note("history_whole", lambda: peer.history_whole_rate(server, history).points_per_second)
-        if "create_version" in names:
-            note("create_version", lambda: peer.create_version_rate(server, plan.seconds).per_second)
-        if "search_versions" in names:
-            peer.load_versions(server)
-            versions = peer.search_versions_latency(server)
-            note("search_versions", lambda: versions.median_ms)
-            note("search_versions_p95", lambda: versions.percentile_ms(95))
+        _measure_peer_registry(server, work_dir, plan, names, note)
     return found
+
+
+def _measure_peer_registry(
+    server: peer.MlflowServer, work_dir: Path, plan: Plan, names: set[str], note: Note
+) -> None:
+    if "create_version" in names:
+        note("create_version", lambda: peer.create_version_rate(server, plan.seconds).per_second)
+    if "search_versions" in names:
+        peer.load_versions(server)
+        versions = peer.search_versions_latency(server)
+        note("search_versions", lambda: versions.median_ms)
+        note("search_versions_p95", lambda: versions.percentile_ms(95))
+    if "small_files" in names:
+        folder, target = work_dir / "small-files", work_dir / "small-files-peer"
+        artifacts.write_small_files(folder)
+        times = peer.folder_times(server, folder, target)
+        note("small_files_up", lambda: workload.SMALL_FILES / times.upload_seconds)
+        note("small_files_down", lambda: workload.SMALL_FILES / times.download_seconds)
+        shutil.rmtree(folder)
 
 
 def measure_ours(
@@ -184,6 +202,46 @@ def _history(stack: StackUnderTest, names: set[str], collected: _Collected) -> N
         collected.add("history_chart", "ms", read.chart_latency(stack, run_id).median_ms)
     if "history_whole" in names:
         collected.add("history_whole", "points/s", read.whole_rate(stack, run_id))
+
+
+def measure_files(
+    postgres: LocalPostgres,
+    work_dir: Path,
+    server: S3Server | None,
+    plan: Plan,
+    names: set[str],
+    peers: Figures,
+) -> list[Result]:
+    """Our results with files; the bus plays no part in them.
+
+    Args:
+        postgres: the shared server.
+        work_dir: folder for the stack and the files.
+        server: an S3 server, or None for the local folder.
+        plan: how long and how much.
+        names: what to measure.
+        peers: the peer's figures.
+    """
+    store = "s3" if server else "folder"
+    database = f"files_{store}"
+    postgres.create_database(database)
+    url = artifacts.object_store_url(server) if server else None
+    collected = _Collected(store, peers)
+    with running_stack(work_dir / f"stack-{store}", postgres.url(database), None, url) as stack:
+        if "small_files" in names:
+            folder = work_dir / f"small-{store}"
+            artifacts.write_small_files(folder)
+            times = artifacts.folder_times(stack, folder, work_dir / f"small-{store}-fetched")
+            collected.add("small_files_up", "files/s", workload.SMALL_FILES / times.upload_seconds)
+            collected.add("small_files_down", "files/s", workload.SMALL_FILES / times.download_seconds)
+        if "large_file" in names and server is not None:
+            rates = artifacts.large_file_rates(stack, server, work_dir, plan.large_file_bytes)
+            bare = _Collected(store, {"large_file_up": rates.bare_up, "large_file_down": rates.bare_down})
+            bare.add("large_file_up", "MB/s", rates.up)
+            bare.add("large_file_down", "MB/s", rates.down)
+            bare.add("artifact_memory", "MiB", rates.service_bytes / MIB)
+            collected.results += bare.results
+    return collected.results
 
 
 def _registry(stack: StackUnderTest, url: str, plan: Plan, names: set[str], collected: _Collected) -> None:
