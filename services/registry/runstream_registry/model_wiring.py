@@ -48,7 +48,7 @@ class ModelParts:
         self.models = Models(database, clock, wake)
         self.versions = Versions(database, clock, wake, sources=Sources(database, files), batcher=batcher)
         self.searches = Searches(database)
-        self._use_cases = ModelUseCases(
+        self.use_cases = ModelUseCases(
             models=self.models,
             versions=self.versions,
             tags=Tags(database, clock, wake),
@@ -60,4 +60,4 @@ class ModelParts:
 
     def registration(self) -> Registration:
         """ModelService, ready to be served."""
-        return ModelService(self._use_cases, max_message_bytes=self._max_message_bytes).registration()
+        return ModelService(self.use_cases, max_message_bytes=self._max_message_bytes).registration()
