@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from asyncpg import UniqueViolationError
+from runstream_common.database import retry_on_conflict
 from runstream_common.errors import InvalidArgument
 
 from runstream_registry.changes import POLICIES_CHAIN, Change, record_change
@@ -92,12 +93,9 @@ class Policies:
         if not is_plain_name(name):
             raise InvalidArgument.of("name", NAME_RULE)
         read_document(fields)
-        async with self._database.driver() as connection, connection.transaction():
-            newest = await policy_repository.select(connection, name)
-            _check_revision(name, newest, expected_revision)
-            if newest is not None and not newest.deleted and json.loads(newest.document) == fields:
-                return policy_of(newest)
-            return await self._add(connection, name, newest, dict(fields), actor=actor, reason=reason)
+        if expected_revision is not None:
+            return await self._put(name, fields, actor, expected_revision, reason)
+        return await retry_on_conflict(lambda: self._put(name, fields, actor, None, reason))
 
     async def get(self, name: str, revision: int) -> Policy:
         """A revision, the newest when it is 0; also of a policy that is no longer in force.
@@ -137,6 +135,16 @@ class Policies:
             if newest is None or newest.deleted:
                 raise PolicyNotFound(name)
             await self._add(connection, name, newest, None, actor=actor, reason=reason)
+
+    async def _put(
+        self, name: str, fields: Mapping[str, Any], actor: str, expected_revision: int | None, reason: str
+    ) -> Policy:
+        async with self._database.driver() as connection, connection.transaction():
+            newest = await policy_repository.select(connection, name)
+            _check_revision(name, newest, expected_revision)
+            if newest is not None and not newest.deleted and json.loads(newest.document) == fields:
+                return policy_of(newest)
+            return await self._add(connection, name, newest, dict(fields), actor=actor, reason=reason)
 
     async def _add(
         self,

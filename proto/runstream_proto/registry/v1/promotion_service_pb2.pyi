@@ -227,10 +227,13 @@ class RollbackResponse(_message.Message):
     RULES_FIELD_NUMBER: _builtins.int
     ALLOWED_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    PREVIOUS_VERSION_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     """Whether every rule is met."""
     version: _builtins.int
     """Version that the target is rolled back to."""
+    previous_version: _builtins.int
+    """Version that the target held; 0 for none."""
     @_builtins.property
     def promotion(self) -> Global___Promotion:
         """The promotion; unset for a dry run."""
@@ -246,10 +249,11 @@ class RollbackResponse(_message.Message):
         rules: _abc.Iterable[Global___RuleOutcome] | None = ...,
         allowed: _builtins.bool = ...,
         version: _builtins.int = ...,
+        previous_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["promotion", b"promotion"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "promotion", b"promotion", "rules", b"rules", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "previous_version", b"previous_version", "promotion", b"promotion", "rules", b"rules", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1449,7 +1453,7 @@ class AuditEntry(_message.Message):
     after_json: _builtins.str
     """State after as JSON; empty when there is none."""
     hash: _builtins.str
-    """SHA-256 over the entry before and this one (docs/registry.md), 64 lowercase hexadecimal characters."""
+    """SHA-256 over the entry before and this one (docs/promotion.md), 64 lowercase hexadecimal characters."""
     def __init__(
         self,
         *,

@@ -81,6 +81,7 @@ class PromotionService(pb_grpc.PromotionServiceServicer):
             rules=mapping.rule_messages(result.rules),
             allowed=result.allowed,
             version=result.version,
+            previous_version=result.previous_version,
         )
 
     async def ListPromotions(

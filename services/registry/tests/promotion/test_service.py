@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -208,3 +209,12 @@ async def test_metrics_that_are_no_numbers_survive(registry, client):
     assert str(promotion.metrics["loss"]) == "nan"
     assert promotion.metrics["gain"] == float("inf")
     assert (await registry.events())[0]["metrics"] == {"gain": "Infinity", "loss": "NaN"}
+
+
+async def test_policies_that_are_put_at_once_get_revisions_of_their_own(client):
+    documents = [{**POLICY, "description": f"number {index}"} for index in range(4)]
+
+    await asyncio.gather(*(client("PutPolicy", name="p", document=document) for document in documents))
+
+    stored = [(await client("GetPolicy", name="p", revision=number)).policy for number in (1, 2, 3, 4)]
+    assert {policy.document.description for policy in stored} == {item["description"] for item in documents}
