@@ -115,7 +115,7 @@ def _check_path(source: str, parts: SplitResult) -> None:
     if any(not character.isprintable() for character in decoded):
         raise _refused("must not contain control characters")
     for part in (parts.path, parts.netloc, parts.query, parts.fragment):
-        segments = re.split(r"[/\\]", _fully_unquoted(part))
+        segments = re.split(r"[/\\=&]", _fully_unquoted(part))
         if any(segment in {".", ".."} for segment in segments):
             raise _refused("must not contain '.' or '..' as a part of its path")
 
