@@ -76,16 +76,16 @@ class Buses:
     """Makes buses of one deployment and stops what a test left running."""
 
     def __init__(self, url: str, prefix: str) -> None:
-        self._url = url
-        self._prefix = prefix
+        self.url = url
+        self.prefix = prefix
         self._made: list[Bus] = []
 
     @property
     def is_kafka(self) -> bool:
-        return self._url.startswith("kafka")
+        return self.url.startswith("kafka")
 
     def make(self, **settings: object) -> Bus:
-        bus = build_bus(bus_settings(self._url, self._prefix, **settings), [TOPIC])
+        bus = build_bus(bus_settings(self.url, self.prefix, **settings), [TOPIC])
         self._made.append(bus)
         return bus
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 import pytest
 from runstream_common.bus.topics import RUN_LOGGED
@@ -16,53 +15,8 @@ from runstream_common.errors import (
     ResourceExhausted,
 )
 
-from tests.support.bus import TOPIC, Buses, Collector, eventually, numbered, publish_all
-
-if TYPE_CHECKING:
-    from runstream_common.bus.api import Bus
-    from runstream_common.bus.consuming import EventConsumer
-    from runstream_common.bus.messages import Message
-
-GROUP = "deployer"
-WAIT_SECONDS = 60.0
-
-
-async def next_of(consumer: EventConsumer) -> Message:
-    async with asyncio.timeout(WAIT_SECONDS):
-        return await consumer.next()
-
-
-async def drain(consumer: EventConsumer, count: int) -> list[bytes]:
-    values = []
-    for _ in range(count):
-        values.append((await next_of(consumer)).value)
-        assert await consumer.acknowledge()
-    return values
-
-
-class Member:
-    """A member that acknowledges whatever it gets, after its gate is open."""
-
-    def __init__(self, bus: Bus, gate: asyncio.Event | None = None) -> None:
-        self.values: list[bytes] = []
-        self.joined = asyncio.Event()
-        self._gate = gate
-        self._task = asyncio.create_task(self._run(bus))
-
-    async def _run(self, bus: Bus) -> None:
-        async with bus.consume(TOPIC.name, GROUP) as consumer:
-            self.joined.set()
-            while True:
-                message = await consumer.next()
-                self.values.append(message.value)
-                if self._gate is not None:
-                    await self._gate.wait()
-                await consumer.acknowledge()
-
-    async def stop(self) -> None:
-        self._task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await self._task
+from tests.support.bus import PATIENCE_SECONDS, TOPIC, Buses, Collector, eventually, numbered, publish_all
+from tests.support.consuming import GROUP, Member, drain, next_of
 
 
 async def test_a_new_group_gets_everything_that_another_process_publishes_from_then_on(buses: Buses) -> None:
@@ -119,7 +73,7 @@ async def test_members_share_the_events_of_a_group(buses: Buses) -> None:
     bus, other = await buses.start(), await buses.start()
     members = [Member(bus), Member(other)]
     for member in members:
-        await asyncio.wait_for(member.joined.wait(), WAIT_SECONDS)
+        await asyncio.wait_for(member.joined.wait(), PATIENCE_SECONDS)
     sent: list[bytes] = []
     while not all(member.values for member in members):
         values = numbered(20, start=len(sent))
@@ -135,14 +89,14 @@ async def test_the_order_of_a_key_holds_over_members(buses: Buses) -> None:
     bus = await buses.start()
     gate = asyncio.Event()
     first = Member(bus, gate)
-    await asyncio.wait_for(first.joined.wait(), WAIT_SECONDS)
+    await asyncio.wait_for(first.joined.wait(), PATIENCE_SECONDS)
     for value in numbered(4):
         await bus.publish(TOPIC.name, "one key", value)
     await eventually(lambda: bool(first.values))
     if buses.is_kafka:
         gate.set()  # the second member's join waits for the event in hand
     second = Member(bus)
-    await asyncio.wait_for(second.joined.wait(), WAIT_SECONDS)
+    await asyncio.wait_for(second.joined.wait(), PATIENCE_SECONDS)
     await bus.publish(TOPIC.name, "another key", b"other")
     if not buses.is_kafka:
         await eventually(lambda: second.values == [b"other"])
@@ -202,7 +156,7 @@ async def test_deleting_a_group_that_has_members(buses: Buses) -> None:
             waiting = asyncio.create_task(consumer.next())
             await bus.delete_group(TOPIC.name, GROUP)
             with pytest.raises(NotFound, match="no consumer group"):
-                await asyncio.wait_for(waiting, WAIT_SECONDS)
+                await asyncio.wait_for(waiting, PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("group", ["", "a b", "x" * 101, "ünï", "one.dead-letter", "../x"])
