@@ -25,7 +25,7 @@ from runstream_proto.metadata.v1 import experiment_service_pb2 as experiment_pb
 from runstream_proto.metadata.v1 import experiment_service_pb2_grpc as experiment_grpc
 from runstream_proto.metadata.v1 import run_service_pb2 as run_pb
 from runstream_proto.metadata.v1 import run_service_pb2_grpc as run_grpc
-from runstream_proto.metadata.v1.types_pb2 import Experiment, RunStatus
+from runstream_proto.metadata.v1.types_pb2 import Experiment, KeyValue, RunStatus
 from runstream_proto.metadata.v1.types_pb2 import Run as RunMessage
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class FakeServer:
         """Take batches of the stream, but do not say so."""
         self.stream_retry_delays_ms: list[int] = []
         """Refuse the next batches of the stream with these delays."""
+        self.further_targets: dict[str, str] = {}
+        """Services that run elsewhere, such as {"artifact": "127.0.0.1:5052"}, for discovery."""
         self.port = 0
         self._server: grpc.Server | None = None
         self.start()
@@ -167,7 +169,8 @@ class _Discovery(discovery_grpc.DiscoveryServiceServicer):
 
     def ListServices(self, request: Any, context: Any) -> discovery_pb.ListServicesResponse:  # noqa: N802
         target = f":{self._server.port}"
-        services = [discovery_pb.ServiceAddress(name=n, target=target) for n in ("ingest", "metadata")]
+        targets = {"ingest": target, "metadata": target, **self._server.further_targets}
+        services = [discovery_pb.ServiceAddress(name=n, target=t) for n, t in targets.items()]
         return discovery_pb.ListServicesResponse(services=services, version="0", topology="fake")
 
 
@@ -207,6 +210,17 @@ class _Runs(run_grpc.RunServiceServicer):
             return run_pb.CreateRunResponse(
                 run=RunMessage(run_id=request.run_id, run_name=name), created=created
             )
+
+        return _guarded(self._server, context, work)
+
+    def GetRun(  # noqa: N802
+        self, request: run_pb.GetRunRequest, context: grpc.ServicerContext
+    ) -> run_pb.GetRunResponse:
+        def work() -> run_pb.GetRunResponse:
+            with self._server.changed:
+                run = self._server.active_run(request.run_id)
+                tags = [KeyValue(key=key, value=value) for key, value in run.tags.items()]
+            return run_pb.GetRunResponse(run=RunMessage(run_id=request.run_id, tags=tags))
 
         return _guarded(self._server, context, work)
 
