@@ -1,9 +1,10 @@
-"""Runstream from nothing to a leaderboard: boots the embedded stack, trains real models, follows them live, checks every point.
+"""Runstream from nothing to a promoted model: boots the embedded stack, trains real models, follows them live, checks
+every point, and releases the best one through a gate.
 
     python examples/demo.py            # or: make demo
     python examples/demo.py --keep     # leaves the stack up, to look around in it
 
-The training code is in digits_training.py; this file is what surrounds it.
+The training code is in digits_training.py, the release in digits_release.py; this file is what surrounds them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from digits_release import ALIAS, MODEL, release_best
 from digits_training import SETTINGS, Setting, Trained, train
 from rich.console import Console
 from rich.live import Live
@@ -47,7 +49,7 @@ console = Console()
 
 
 def main() -> int:
-    """Run the demo; returns 1 when a logged point is missing from the answers."""
+    """Run the demo; returns 1 when a logged point is missing from the answers, or the gate did not do its work."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -67,9 +69,10 @@ def main() -> int:
         show_leaderboard(leaders)
         plot_losses(client, leaders[:3])
         complete = prove_every_point(client, trained)
+        released = release_best(client, leaders, console)
         show_commands(url, data_dir, [run.run_id for run in leaders[:2]], keep=arguments.keep)
     console.print(f"Done in {time.monotonic() - began:.0f} s.")
-    return 0 if complete else 1
+    return 0 if complete and released else 1
 
 
 @contextmanager
@@ -257,6 +260,10 @@ def show_commands(url: str, data_dir: Path, best: list[str], *, keep: bool) -> N
         f"runstream runs show {best[0]}",
         f"runstream runs compare {' '.join(best)}",
         f"runstream metrics plot {' '.join(best)} -k train_loss -k validation_loss",
+        f"runstream artifacts ls {best[0]} model",
+        f"runstream models show {MODEL}",
+        f"runstream models lineage {MODEL} @{ALIAS}",
+        "runstream registry verify-audit",
         "runstream status",
     ]
     if keep:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+import tempfile
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import runstream
+import sklearn
+import yaml
 from sklearn.datasets import load_digits
 from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import train_test_split
@@ -121,8 +127,30 @@ def train(setting: Setting, experiment: str) -> Trained:
                 recorder.log(step, train_loss=loss, train_accuracy=accuracy)
             loss, accuracy = evaluate(model, valid_x, valid_y)
             recorder.log(step, validation_loss=loss, validation_accuracy=accuracy)
+        store_model(run, model)
         flushed = run.flush()
     return Trained(run.run_id, setting.name, recorder.columns(), flushed)
+
+
+def store_model(run: runstream.Run, model: SGDClassifier | MLPClassifier) -> None:
+    """Store a model among the run's artifacts, with an MLmodel file as MLflow writes it."""
+    image = {"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 64]}}
+    digit = {"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}
+    flavor = {
+        "pickled_model": "model.pkl",
+        "serialization_format": "pickle",
+        "sklearn_version": sklearn.__version__,
+    }
+    description = {
+        "artifact_path": "model",
+        "flavors": {"sklearn": flavor},
+        "run_id": run.run_id,
+        "signature": {"inputs": json.dumps([image]), "outputs": json.dumps([digit])},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "model.pkl").write_bytes(pickle.dumps(model))
+        Path(folder, "MLmodel").write_text(yaml.safe_dump(description))
+        run.log_artifacts(folder, "model")
 
 
 def evaluate(
