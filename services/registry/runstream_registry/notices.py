@@ -23,7 +23,8 @@ _REQUEST: Final = {
     "request_id": "8f14e45fceea467ea1a5e3b2c6d7f809",
     "target_kind": "alias",
     "target": "production",
-    "actor": "ada",
+    "requested_by": "ada",
+    "actor": "grace",
     "reason": "better on every slice",
 }
 
@@ -78,8 +79,13 @@ EXAMPLES: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "previous_version": None,
             "target_kind": "alias",
             "target": "production",
+            "rollback": False,
             "actor": "ada",
             "reason": "better on every slice",
+            "run_id": "4f2a9c31d1e84f6c8f0e8d0c7b1a2e35",
+            "git_commit": "",
+            "artifact_uri": "runstream://model-versions/7c9e6679742540de944be07fc1f90ae7",
+            "artifact_digest": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
         }
     },
     "PROMOTION_REQUEST": {

@@ -48,6 +48,9 @@ MAX_ROLE_LENGTH: Final = 64
 MAX_PAGE_CHARS: Final = 8_000_000
 """A page of versions ends with the one whose tags reach this size."""
 
+_TRAILING_AND: Final = re.compile(r"\sAND\s*$", re.IGNORECASE)
+"""Accepted at the end of a filter (MLflow), but not before a parenthesis."""
+
 _NAME: Final = re.compile(r"[a-zA-Z0-9_.-]+")
 """MLflow's `PROMPT_NAME_RULE`."""
 
@@ -134,7 +137,7 @@ class Prompts:
         if search.filter_text:
             # By itself, so that nothing but a whole filter can stand between the parentheses.
             parse_filter(search.filter_text, MODEL_FIELDS)
-            filter_text = f"({search.filter_text}) AND {ONLY_PROMPTS}"
+            filter_text = f"({_TRAILING_AND.sub('', search.filter_text)}) AND {ONLY_PROMPTS}"
         return await self._searches.models(dataclasses.replace(search, filter_text=filter_text))
 
     async def require(self, name: str) -> int:

@@ -24,6 +24,7 @@ from runstream_proto.registry.v1 import prompt_service_pb2 as pb
 from runstream_proto.registry.v1 import types_pb2 as types
 from runstream_proto.registry.v1 import webhook_service_pb2 as webhooks_pb
 from runstream_registry import prompts
+from runstream_registry.notices import EXAMPLES
 
 CHAT = pb.Template(
     chat=pb.Chat(
@@ -265,6 +266,7 @@ async def test_search_finds_prompts_only(client):
     assert await names() == [("a-prompt", 1, {}), ("b-prompt", 1, {"area": "x"})]
     assert [name for name, *_ in await names(filter="name LIKE 'a-%'")] == ["a-prompt"]
     assert [name for name, *_ in await names(filter="tags.area = 'x'")] == ["b-prompt"]
+    assert [name for name, *_ in await names(filter="tags.area = 'x' and ")] == ["b-prompt"]
     assert [name for name, *_ in await names(order_by=["name DESC"])] == ["b-prompt", "a-prompt"]
     for text in ("name = 'a", "name = 'x') OR (name = 'a-model'", "   "):
         error = await refusal(client.prompts.SearchPrompts(pb.SearchPromptsRequest(filter=text)))
@@ -403,4 +405,41 @@ async def test_webhooks_are_told_of_prompts_and_not_of_models(client):
         "template": "Hello {{name}}!",
         "tags": {"team": "nlp"},
         "description": "begin",
+    }
+
+
+async def test_examples_of_events_have_the_fields_of_real_ones(client):
+    """What a test call sends is what a receiver will get."""
+    asked = ["PROMPT", "PROMPT_VERSION", "PROMPT_ALIAS", "PROMPT_VERSION_TAG", "PROMPT_TAG", "PROMOTION"]
+    events = [
+        webhooks_pb.WebhookEvent(entity=entity, action=action)
+        for entity in asked
+        for action in EXAMPLES[entity]
+    ]
+    hook = webhooks_pb.CreateWebhookRequest(name="hook", url="http://127.0.0.1:1024/", events=events)
+    created = await client.webhooks.CreateWebhook(hook)
+    await client.create()
+    await promote(client, 1, "production")
+    tag = types.Tag(key="a", value="b")
+    for version in (0, 1):
+        for change in ({"set": [tag]}, {"delete_keys": ["a"]}):
+            await client.models.ChangeTags(
+                models_pb.ChangeTagsRequest(name="greeting", version=version, **change)
+            )
+    await client.models.UpdateModel(models_pb.UpdateModelRequest(name="greeting", description="d"))
+    update = models_pb.UpdateVersionRequest(name="greeting", version=1, description="d")
+    await client.models.UpdateVersion(update)
+    await client.models.DeleteAlias(models_pb.DeleteAliasRequest(name="greeting", alias="production"))
+    await client.models.DeleteVersion(models_pb.DeleteVersionRequest(name="greeting", version=1))
+    await client.models.DeleteModel(models_pb.DeleteModelRequest(name="greeting"))
+
+    log = await client.webhooks.ListDeliveries(
+        webhooks_pb.ListDeliveriesRequest(webhook_id=created.webhook.webhook_id)
+    )
+    sent = {
+        (delivery.event.entity, delivery.event.action): json.loads(delivery.body_json)["data"].keys()
+        for delivery in log.deliveries
+    }
+    assert sent == {
+        (event.entity, event.action): EXAMPLES[event.entity][event.action].keys() for event in events
     }
