@@ -15,7 +15,12 @@ from minio.sse import SseKMS, SseS3
 from runstream_common.clock import SystemClock
 from runstream_common.object_store.api import HashedContent, ObjectStat, SignedRequest, StoreChecks
 from runstream_common.object_store.content_headers import content_disposition
-from runstream_common.object_store.errors import ObjectNotFound, ObjectStoreUnavailable, UploadNotFound
+from runstream_common.object_store.errors import (
+    ObjectNotFound,
+    ObjectStoreRefused,
+    ObjectStoreUnavailable,
+    UploadNotFound,
+)
 from runstream_common.object_store.presign import Presigner
 from runstream_common.object_store.s3_client import S3Client
 from runstream_common.object_store.s3_errors import s3_errors
@@ -94,6 +99,7 @@ class S3Store:
         )
         self._workers = Workers(connections, place=f"bucket {location.bucket}")
         self._hashing = asyncio.Semaphore(MAX_HASHING)
+        self._may_look = True
         self._presigner: Presigner | None = None
         self._checks: StoreChecks | None = None
 
@@ -117,7 +123,7 @@ class S3Store:
         )
 
     def _set_up(self) -> str:
-        ensure_bucket(self._client, self._bucket, create=self._create_bucket)
+        self._may_look = ensure_bucket(self._client, self._bucket, create=self._create_bucket)
         region = self._client.region()
         ensure_lifecycle(self._client, self._bucket, self._abort_uploads_days)
         internal = self._presigner_for(self._location.base_url, region)
@@ -144,7 +150,11 @@ class S3Store:
 
     async def ping(self) -> None:
         """Return when the server answers for the bucket."""
-        await self._run("look for the bucket", self._client.bucket_exists, self._bucket)
+        await self._run("look for the bucket", self._ping)
+
+    def _ping(self) -> None:
+        if self._may_look and not self._client.bucket_exists(self._bucket):
+            raise ObjectStoreRefused(f"the object store has no bucket {self._bucket}")
 
     def sign_put(
         self, key: str, *, size_bytes: int, sha256: bytes, content_type: str, expires_seconds: int
@@ -238,7 +248,15 @@ class S3Store:
             if found is None:
                 return None
             try:
-                return await self._run("read", hash_object, self._client, self._bucket, key, found.size_bytes)
+                return await self._run(
+                    "hash",
+                    hash_object,
+                    self._client,
+                    self._bucket,
+                    key,
+                    found.size_bytes,
+                    self._workers.check_running,
+                )
             except ObjectNotFound:
                 return None
 

@@ -7,9 +7,12 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from urllib3.exceptions import HTTPError
+
 from runstream_common.object_store.api import HashedContent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
 
     from minio import Minio
@@ -18,9 +21,13 @@ RANGE_BYTES = 8 * 1024 * 1024
 """What is fetched at once; larger gained nothing."""
 READ_AHEAD = 2
 """Ranges on their way while one is hashed."""
+ATTEMPTS = 3
+"""At one range, when the connection breaks within it; the client itself only repeats what failed before the body."""
 
 
-def hash_object(client: Minio, bucket: str, key: str, size_bytes: int) -> HashedContent:
+def hash_object(
+    client: Minio, bucket: str, key: str, size_bytes: int, check_running: Callable[[], None]
+) -> HashedContent:
     """Read and hash an object.
 
     Args:
@@ -28,6 +35,7 @@ def hash_object(client: Minio, bucket: str, key: str, size_bytes: int) -> Hashed
         bucket: its bucket.
         key: its key.
         size_bytes: its size; an object that was replaced by a smaller one meanwhile gives a smaller one back.
+        check_running: raises when the work is to be given up.
     """
     digest = hashlib.sha256()
     hashed_bytes = 0
@@ -35,6 +43,7 @@ def hash_object(client: Minio, bucket: str, key: str, size_bytes: int) -> Hashed
     with ThreadPoolExecutor(READ_AHEAD, thread_name_prefix="object-store-hash") as readers:
         pending: deque[Future[bytes]] = deque()
         while True:
+            check_running()
             while len(pending) < READ_AHEAD and (offset := next(offsets, None)) is not None:
                 pending.append(readers.submit(read_range, client, bucket, key, offset, RANGE_BYTES))
             if not pending:
@@ -46,8 +55,14 @@ def hash_object(client: Minio, bucket: str, key: str, size_bytes: int) -> Hashed
 
 def read_range(client: Minio, bucket: str, key: str, offset: int, length: int) -> bytes:
     """The bytes of a range, fewer where the object ends."""
-    response = client.get_object(bucket, key, offset=offset, length=length)
-    try:
-        return response.read()
-    finally:
-        response.release_conn()
+    for attempt in range(1, ATTEMPTS + 1):
+        response = client.get_object(bucket, key, offset=offset, length=length)
+        try:
+            return bytes(response.read())
+        except HTTPError:
+            if attempt == ATTEMPTS:
+                raise
+        finally:
+            response.close()
+            response.release_conn()
+    raise AssertionError("every attempt returns or raises")

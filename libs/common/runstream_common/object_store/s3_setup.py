@@ -6,6 +6,7 @@ import base64
 import hashlib
 import uuid
 import zlib
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import structlog
@@ -33,8 +34,8 @@ _PROBE = b"What the object store verifies is found out with this."
 _EXPIRES_SECONDS = 300
 
 
-def ensure_bucket(client: S3Client, bucket: str, *, create: bool) -> None:
-    """See that the bucket is there.
+def ensure_bucket(client: S3Client, bucket: str, *, create: bool) -> bool:
+    """See that the bucket is there; returns whether we may look for it, which storing objects does not need.
 
     Args:
         client: to the server.
@@ -47,11 +48,10 @@ def ensure_bucket(client: S3Client, bucket: str, *, create: bool) -> None:
     try:
         with s3_errors("look for the bucket", bucket):
             if client.bucket_exists(bucket):
-                return
+                return True
     except ObjectStoreRefused as error:
-        # Looking for a bucket is a permission that storing objects does not need.
         log.warning("bucket_not_looked_for", bucket=bucket, reason=error.message)
-        return
+        return False
     if not create:
         raise ObjectStoreRefused(f"the object store has no bucket {bucket}")
     with s3_errors("make the bucket", bucket):
@@ -61,6 +61,7 @@ def ensure_bucket(client: S3Client, bucket: str, *, create: bool) -> None:
             # Another process made it in between.
             if error.code != "BucketAlreadyOwnedByYou":
                 raise
+    return True
 
 
 def ensure_lifecycle(client: S3Client, bucket: str, days: int) -> None:
@@ -113,7 +114,7 @@ def probe_checks(
     with s3_errors("probe checksums", bucket):
         try:
             checks = StoreChecks(
-                sha256=_verifies_sha256(client, presigner, key, headers),
+                sha256=_verifies_sha256(client, presigner, bucket, key, headers),
                 part_crc32=_verifies_crc32(client, presigner, key, headers),
             )
         finally:
@@ -125,15 +126,19 @@ def probe_checks(
     return checks
 
 
-def _verifies_sha256(client: S3Client, presigner: Presigner, key: str, headers: Mapping[str, str]) -> bool:
+def _verifies_sha256(
+    client: S3Client, presigner: Presigner, bucket: str, key: str, headers: Mapping[str, str]
+) -> bool:
     def put(content: bytes) -> int:
         checksum = base64.b64encode(hashlib.sha256(content).digest()).decode()
         return _put(client, presigner, key, {**headers, "x-amz-checksum-sha256": checksum}, {})
 
     status = put(_PROBE)
-    if status != 200:
-        raise ObjectStoreRefused(f"the object store refused a signed PUT with HTTP {status}")
-    return _is_refusal(put(_PROBE + b"!"))
+    if status >= FIRST_SERVER_ERROR:
+        raise ObjectStoreUnavailable(f"the object store fails with HTTP {status} in bucket {bucket}")
+    if status != HTTPStatus.OK:
+        raise ObjectStoreRefused(f"the object store refused a signed PUT in bucket {bucket} (HTTP {status})")
+    return put(_PROBE + b"!") != HTTPStatus.OK
 
 
 def _verifies_crc32(client: S3Client, presigner: Presigner, key: str, headers: Mapping[str, str]) -> bool:
@@ -145,7 +150,7 @@ def _verifies_crc32(client: S3Client, presigner: Presigner, key: str, headers: M
         return _put(client, presigner, key, {"x-amz-checksum-crc32": checksum}, query)
 
     try:
-        return put(_PROBE) == 200 and _is_refusal(put(_PROBE + b"!"))
+        return put(_PROBE) == HTTPStatus.OK and put(_PROBE + b"!") != HTTPStatus.OK
     finally:
         client.abort_upload(key, upload_id)
 
@@ -156,9 +161,3 @@ def _put(
     sent = {**headers, "content-length": str(len(_PROBE))}
     request = presigner.sign("PUT", key, headers=sent, query=query, expires_seconds=_EXPIRES_SECONDS)
     return client.pool.request("PUT", request.url, headers=dict(request.headers), body=_PROBE).status
-
-
-def _is_refusal(status: int) -> bool:
-    if status >= FIRST_SERVER_ERROR:
-        raise ObjectStoreUnavailable(f"the object store fails with HTTP {status}")
-    return status != 200

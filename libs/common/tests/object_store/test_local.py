@@ -19,8 +19,9 @@ from runstream_common.object_store.errors import (
 )
 from runstream_common.object_store.keys import blob_key
 from runstream_common.object_store.local_folder import Folder
-from runstream_common.object_store.local_http import PIECE_BYTES, LocalHttpServer
+from runstream_common.object_store.local_http import LocalHttpServer
 from runstream_common.object_store.local_signing import UrlSigner
+from runstream_common.object_store.local_transfers import PIECE_BYTES
 from runstream_common.object_store.local_uploads import Uploads, UploadShape
 from runstream_common.object_store.workers import Workers
 
@@ -298,6 +299,23 @@ async def test_what_dead_processes_left_is_removed_at_start(tmp_path: Path) -> N
     os.utime(stale, (long_ago, long_ago))
     Folder(tmp_path).open()
     assert files(tmp_path) == [fresh]
+
+
+async def test_a_client_that_hangs_up_within_a_download_frees_its_place(
+    local: LocalStore, send: Sender
+) -> None:
+    await send(signed_put(local, KEY, CONTENT), CONTENT)
+    reader, writer = await open_request(signed_get(local, KEY))
+    await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    await no_transfers(local._http)
+
+
+async def test_a_file_that_became_shorter_is_not_taken_for_whole(local: LocalStore, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"short")
+    with path.open("rb") as file, pytest.raises(ConnectionError):
+        await local._http._bodies.read(file.fileno(), 5, 6)
 
 
 class Bounded:

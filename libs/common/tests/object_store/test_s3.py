@@ -13,7 +13,9 @@ from runstream_common.object_store.api import StoreChecks
 from runstream_common.object_store.errors import ObjectStoreRefused, ObjectStoreUnavailable
 from runstream_common.object_store.location import S3Location, parse_location
 from runstream_common.object_store.s3 import S3Store
+from runstream_common.object_store.s3_hashing import hash_object, read_range
 from runstream_common.object_store.s3_setup import RULE_ID
+from urllib3.exceptions import ProtocolError
 
 from tests.support.object_store import s3_url
 
@@ -72,6 +74,43 @@ async def test_nothing_is_left_of_the_probe(s3_server: S3Server) -> None:
     await store.start()
     assert list(store._client.list_objects(where.bucket, recursive=True)) == []
     await store.stop()
+
+
+class Flaky:
+    """A client whose connection breaks within the body, so many times."""
+
+    def __init__(self, content: bytes, breaks: int) -> None:
+        self.content = content
+        self.breaks = breaks
+
+    def get_object(self, bucket: str, key: str, *, offset: int, length: int) -> Flaky:
+        self.wanted = self.content[offset : offset + length]
+        return self
+
+    def read(self) -> bytes:
+        if self.breaks:
+            self.breaks -= 1
+            raise ProtocolError("broken")
+        return self.wanted
+
+    def close(self) -> None: ...
+
+    release_conn = close
+
+
+async def test_a_range_whose_connection_breaks_is_read_again() -> None:
+    assert read_range(Flaky(b"content", breaks=2), "bucket", KEY, 1, 3) == b"ont"  # type: ignore[arg-type]
+    with pytest.raises(ProtocolError):
+        read_range(Flaky(b"content", breaks=3), "bucket", KEY, 1, 3)  # type: ignore[arg-type]
+
+
+async def test_a_stopping_process_does_not_wait_for_hashing(s3_server: S3Server) -> None:
+    store = S3Store(location(s3_server))
+    await store.start()
+    store._workers.check_running()
+    await store.stop()
+    with pytest.raises(ObjectStoreUnavailable, match="stopped"):
+        hash_object(store._client, "bucket", KEY, 2**40, store._workers.check_running)
 
 
 class Credulous:
