@@ -14,6 +14,7 @@ from runstream.cli.options import Filter, Json, Url, View
 from runstream.cli.runs import Experiments, all_experiments
 from runstream.query import export as exporting
 from runstream.query.client import Client
+from runstream.query.results import Run
 
 app = typer.Typer(no_args_is_help=True, help="Write runs or metric histories to Parquet or CSV.")
 
@@ -31,6 +32,21 @@ def runs(
     filter_string: Filter = "",
     view: View = "active",
     file_format: Format = None,
+    lineage: Annotated[
+        bool,
+        typer.Option(
+            "--lineage",
+            help="Also code commit, datasets, model versions, and number, size and digest of files.",
+        ),
+    ] = False,
+    artifacts: Annotated[
+        Path | None,
+        typer.Option(
+            "--artifacts",
+            file_okay=False,
+            help="Also fetch the files of every run into this folder, below its run id. What is there is not fetched.",
+        ),
+    ] = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
@@ -38,8 +54,18 @@ def runs(
     form = exporting.format_of(target, file_format)
     with Client(url) as client:
         found = client.search_runs(experiment or all_experiments(client), filter_string, view=view)
-        count = exporting.export_runs(found, target, form)
+        if artifacts is not None:
+            found = _with_files(client, found, artifacts)
+        count = exporting.export_runs(found, target, form, lineage_from=client if lineage else None)
     _done(target, form, "run_count", count, "runs", json)
+
+
+def _with_files(client: Client, runs: Iterator[Run], folder: Path) -> Iterator[Run]:
+    """The runs, each with its files fetched before it is written, so that a row means that they are there."""
+    for run in runs:
+        if client.artifacts.usage(run.run_id).file_count:
+            client.artifacts.download(run.run_id, to=folder / run.run_id)
+        yield run
 
 
 @app.command()

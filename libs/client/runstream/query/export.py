@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from runstream_common.errors import InvalidArgument
 
 from runstream.query import frames
+from runstream.query.export_lineage import lineage_columns, lineage_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -66,24 +67,33 @@ def format_of(path: Path, given: str | None) -> str:
     return name
 
 
-def export_runs(runs: Iterable[Run], path: Path, file_format: str) -> int:
+def export_runs(
+    runs: Iterable[Run], path: Path, file_format: str, *, lineage_from: Client | None = None
+) -> int:
     """Write runs, one row each; returns how many.
 
     Args:
         runs: read once, in groups of 1,000.
         path: replaced when everything has been written.
         file_format: "parquet" or "csv".
+        lineage_from: where the columns of `export_lineage` are read; None leaves them out.
 
     Raises:
         ImportError: pyarrow is not installed; the text names the extra.
         OSError: the file cannot be written.
     """
     pyarrow = frames.arrow()
-    schema = _run_schema(pyarrow, file_format)
+    fields = _run_schema(pyarrow, file_format)
+    if lineage_from is not None:
+        fields |= lineage_schema(pyarrow, file_format)
+    schema = pyarrow.schema(fields)
     count = 0
     with _writer(path, schema, file_format) as writer:
         for group in _grouped(runs, RUNS_PER_GROUP):
-            writer.write_table(pyarrow.table(_run_columns(group, file_format), schema=schema))
+            columns = _run_columns(group, file_format)
+            if lineage_from is not None:
+                columns |= lineage_columns(lineage_from, group, file_format)
+            writer.write_table(pyarrow.table(columns, schema=schema))
             count += len(group)
     return count
 
@@ -161,18 +171,16 @@ def _part_table(pyarrow: Any, part: MetricHistory, schema: Any) -> Any:
     return pyarrow.table(arrays, schema=schema)
 
 
-def _run_schema(pyarrow: Any, file_format: str) -> Any:
+def _run_schema(pyarrow: Any, file_format: str) -> dict[str, Any]:
     text, time = pyarrow.string(), pyarrow.timestamp("ms", tz="UTC")
     maps = {"params": text, "metrics": pyarrow.float64(), "tags": text}
     csv = file_format == "csv"
-    return pyarrow.schema(
-        {
-            **dict.fromkeys(_RUN_TEXTS, text),
-            "start_time": time,
-            "end_time": time,
-            **{name: text if csv else pyarrow.map_(text, kind) for name, kind in maps.items()},
-        }
-    )
+    return {
+        **dict.fromkeys(_RUN_TEXTS, text),
+        "start_time": time,
+        "end_time": time,
+        **{name: text if csv else pyarrow.map_(text, kind) for name, kind in maps.items()},
+    }
 
 
 def _run_columns(runs: Sequence[Run], file_format: str) -> dict[str, list[Any]]:
