@@ -227,6 +227,12 @@ class Bus:
         """Whether the group has handled everything up to the positions, for reading one's own writes."""
         return await self._transport.applied(group, positions)
 
+    async def dead_letter_groups(self, topic: str) -> list[str]:
+        """The groups that may have dead letters of a topic, by name."""
+        mine = {item.group for item in self._subscriptions if item.topic == topic}
+        external = await self._transport.external_groups(topic)
+        return sorted(mine.union(find_topic(topic).groups, external))
+
     async def list_dead_letters(
         self, topic: str, group: str, *, limit: int = 100, after: str | None = None
     ) -> Sequence[DeadLetter]:

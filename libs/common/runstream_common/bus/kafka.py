@@ -170,6 +170,9 @@ class KafkaTransport:
         committed = await self._admin.committed(group, list(wanted))
         return all(committed.get(item, 0) >= offset for item, offset in wanted.items())
 
+    async def external_groups(self, topic: str) -> list[str]:
+        return await self._groups.with_dead_letters(topic)
+
     async def list_dead_letters(
         self, topic: str, group: str, *, limit: int, after: str | None
     ) -> Sequence[DeadLetter]:

@@ -91,6 +91,11 @@ class KafkaAdmin:
             [found] = await (await self._connected()).describe_topics([self._prefix + topic])
         return sorted(item["partition"] for item in found["partitions"])
 
+    async def topic_names(self) -> list[str]:
+        """Every topic of the cluster, with its prefix. Raises Unavailable."""
+        with mapped_kafka_errors():
+            return list(await (await self._connected()).list_topics())
+
     async def ask_coordinator(self, group_id: str, request: Request[Any]) -> Any:
         """Send a request that aiokafka's own client has no method for to a group's coordinator."""
         client = await self._connected()

@@ -12,6 +12,7 @@ from aiokafka.errors import CommitFailedError, GroupIdNotFound, NonEmptyGroup, f
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Int16, Int32, Schema, String
 
+from runstream_common.bus.consuming import DEAD_LETTER_SUFFIX
 from runstream_common.bus.kafka_errors import mapped_kafka_errors
 from runstream_common.errors import FailedPrecondition, NotFound
 
@@ -75,6 +76,15 @@ class KafkaGroups:
                     known = await self._admin.committed(group, partitions)
                     return Start.KNOWN if known else Start.OPEN
                 return Start.MADE
+
+    async def with_dead_letters(self, topic: str) -> list[str]:
+        """The groups that have a dead-letter topic, which is made with the first letter."""
+        before = f"{self._prefix}{topic}."
+        return [
+            name.removeprefix(before).removesuffix(DEAD_LETTER_SUFFIX)
+            for name in await self._admin.topic_names()
+            if name.startswith(before) and name.endswith(DEAD_LETTER_SUFFIX)
+        ]
 
     async def delete(self, topic: str, group: str) -> None:
         """Forget how far a group is on a topic.

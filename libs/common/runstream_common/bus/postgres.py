@@ -176,6 +176,9 @@ class PostgresTransport:
                     return False
         return True
 
+    async def external_groups(self, topic: str) -> list[str]:
+        return await self._groups.of_topic(topic)
+
     async def list_dead_letters(
         self, topic: str, group: str, *, limit: int, after: str | None
     ) -> Sequence[DeadLetter]:

@@ -33,6 +33,7 @@ _DROP_QUEUES = text(f"DELETE FROM {SCHEMA}.message WHERE queue = ANY(:queues)") 
 _EXTERNAL = text(
     f"SELECT topic, grp FROM {SCHEMA}.subscription WHERE external AND left(topic, length(:prefix)) = :prefix"  # noqa: S608
 )
+_OF_TOPIC = text(f"SELECT grp FROM {SCHEMA}.subscription WHERE external AND topic = :topic")  # noqa: S608
 _EXPIRE = text(
     f"""DELETE FROM {SCHEMA}.message WHERE id IN (
         SELECT id FROM {SCHEMA}.message
@@ -93,6 +94,11 @@ class PostgresGroups:
             if (await session.execute(_LEAVE, self._names(topic, group))).first() is None:
                 raise _not_found(topic, group)
             await session.execute(_DROP_QUEUES, {"queues": [queue, queue + DEAD_LETTER_SUFFIX]})
+
+    async def of_topic(self, topic: str) -> list[str]:
+        """The groups of a topic."""
+        async with self._database.read() as session:
+            return list((await session.execute(_OF_TOPIC, {"topic": self._prefix + topic})).scalars())
 
     async def expire(self, *, backlog_hours: int, dead_letter_hours: int) -> None:
         """Drop what waits for a group beyond its time, as Kafka does, or an abandoned one would fill the disk."""

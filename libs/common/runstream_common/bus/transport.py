@@ -69,6 +69,10 @@ class Transport(Protocol):
         """Whether the group has handled everything up to the positions."""
         ...
 
+    async def external_groups(self, topic: str) -> list[str]:
+        """Groups of ``consume`` that may have dead letters of a topic."""
+        ...
+
     async def list_dead_letters(
         self, topic: str, group: str, *, limit: int, after: str | None
     ) -> Sequence[DeadLetter]:

@@ -11,7 +11,6 @@ from runstream_proto.common.v1 import operations_service_pb2 as pb
 from runstream_proto.common.v1 import operations_service_pb2_grpc
 from runstream_proto.common.v1.position_pb2 import Watermark
 
-from runstream_common.bus.topics import find_topic
 from runstream_common.errors import InvalidArgument, PlatformError
 from runstream_common.rpc.consume_events import consume_events
 from runstream_common.rpc.events import event_answer
@@ -89,7 +88,7 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
         del context
         _require("topic", request.topic)
         size = _bounded("page_size", request.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-        groups = [request.group] if request.group else self._groups(request.topic)
+        groups = [request.group] if request.group else await self._bus.dead_letter_groups(request.topic)
         group, after = _read_token(request.page_token, groups)
         answer = pb.ListDeadLettersResponse()
         for name in groups[groups.index(group) :] if group else groups:
@@ -186,10 +185,6 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
         except PlatformError:
             # The status of a service whose bus is away must still be told; the checks say that it is.
             return 0
-
-    def _groups(self, topic: str) -> list[str]:
-        mine = {status.group for status in self._bus.subscriptions() if status.topic == topic}
-        return sorted(mine.union(find_topic(topic).groups))
 
 
 def operations_registration(

@@ -118,10 +118,9 @@ async def test_a_rejected_event_is_listed_with_its_reason(served: Served) -> Non
         rejected = pb.RejectEvent(reason="COMMAND_FAILED", detail="exit status 3", attempts=4)
         await call.write(pb.ConsumeEventsRequest(reject=rejected))
         assert json.loads((await read(call)).event.json)["version"] == 2
-    listed = await served.stub.ListDeadLetters(
-        pb.ListDeadLettersRequest(topic=MODEL_PROMOTED.name, group="deployer")
-    )
+    listed = await served.stub.ListDeadLetters(pb.ListDeadLettersRequest(topic=MODEL_PROMOTED.name))
     [letter] = listed.dead_letters
+    assert (letter.group, letter.key) == ("deployer", "churn")
     assert (letter.reason, letter.detail, letter.attempts) == ("COMMAND_FAILED", "exit status 3", 4)
 
 
