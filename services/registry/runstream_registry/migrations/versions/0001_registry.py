@@ -76,6 +76,10 @@ MODELS = (
     CREATE INDEX version_updated_idx ON registry.version (prompt, last_updated_time_ms DESC, model_id, version DESC)
         WHERE deleted_time_ms IS NULL
     """,
+    """
+    CREATE INDEX version_model_updated_idx ON registry.version (model_id, last_updated_time_ms DESC, version DESC)
+        WHERE deleted_time_ms IS NULL
+    """,
     "CREATE INDEX version_run_idx ON registry.version (run_id) WHERE run_id <> ''",
     "CREATE INDEX version_source_idx ON registry.version (left(source, 256))",
     """
