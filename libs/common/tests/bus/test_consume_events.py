@@ -20,8 +20,10 @@ from runstream_common.rpc.status import from_rpc_error
 from runstream_common.settings import ServiceSettings
 from runstream_proto.common.v1 import operations_service_pb2 as pb
 from runstream_proto.common.v1.operations_service_pb2_grpc import OperationsServiceStub
+from runstream_proto.events.v1.run_logged_pb2 import MetricSeries, RunLogged
 
 from tests.support.bus import eventually
+from tests.support.service_stack import open_test_channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,7 +70,7 @@ async def served(bus_url: str, topic_prefix: str) -> AsyncIterator[Served]:
     server = build_server(settings, [registration], registry=CollectorRegistry())
     await bus.start()
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+    async with open_test_channel(f"127.0.0.1:{server.port}") as channel:
         yield Served(bus, OperationsServiceStub(channel))
     await server.stop()
     await bus.stop()
@@ -122,6 +124,16 @@ async def test_a_rejected_event_is_listed_with_its_reason(served: Served) -> Non
     [letter] = listed.dead_letters
     assert (letter.group, letter.key) == ("deployer", "churn")
     assert (letter.reason, letter.detail, letter.attempts) == ("COMMAND_FAILED", "exit status 3", 4)
+
+
+async def test_the_largest_event_fits_into_an_answer(served: Served) -> None:
+    largest = RunLogged(run_id="f" * 32, series=[MetricSeries(key="loss", values=[0.1] * 2_000_000)])
+    headers = {"content-type": "application/x-protobuf", "event-type": RunLogged.DESCRIPTOR.full_name}
+    async with served.consuming() as call:
+        await served.bus.publish(MODEL_PROMOTED.name, "k", largest.SerializeToString(), headers)
+        event = (await read(call)).event
+        assert RunLogged.FromString(event.value) == largest
+        assert event.json == ""
 
 
 @pytest.mark.parametrize(

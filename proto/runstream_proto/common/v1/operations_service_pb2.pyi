@@ -558,7 +558,7 @@ class TailEventsResponse(_message.Message):
     value: _builtins.bytes
     """The value as published."""
     json: _builtins.str
-    """The value as JSON when the event type is known, otherwise empty."""
+    """The value as JSON when the event type is known and the value is at most 1 MiB, otherwise empty."""
     @_builtins.property
     def position(self) -> _position_pb2.BusPosition:
         """Where it lies."""
