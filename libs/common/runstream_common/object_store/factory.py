@@ -54,5 +54,6 @@ def make_object_store(
         abort_uploads_days=settings.object_store_abort_uploads_days,
         connections=settings.object_store_connections,
         timeout_seconds=settings.object_store_timeout_seconds,
+        ca_file=settings.object_store_ca_file,
         clock=clock,
     )

@@ -65,6 +65,7 @@ class S3Store:
         abort_uploads_days: the server drops unfinished uploads after so many days; 0 sets no rule.
         connections: to the server at once.
         timeout_seconds: longest silence within an answer.
+        ca_file: CA certificates for TLS; empty is certifi's.
         clock: for the dates of signed URLs.
     """
 
@@ -81,6 +82,7 @@ class S3Store:
         abort_uploads_days: int = 7,
         connections: int = 16,
         timeout_seconds: float = 120.0,
+        ca_file: str = "",
         clock: Clock | None = None,
     ) -> None:
         self._location = location
@@ -95,7 +97,10 @@ class S3Store:
         self._clock = clock or SystemClock()
         # Reading ahead takes connections beside the threads'.
         self._client = S3Client(
-            location, connections=connections + 2 * MAX_HASHING, timeout_seconds=timeout_seconds
+            location,
+            connections=connections + 2 * MAX_HASHING,
+            timeout_seconds=timeout_seconds,
+            ca_file=ca_file,
         )
         self._workers = Workers(connections, place=f"bucket {location.bucket}")
         self._hashing = asyncio.Semaphore(MAX_HASHING)

@@ -33,15 +33,18 @@ class S3Client(Minio):
         location: of the bucket.
         connections: kept open at most.
         timeout_seconds: longest silence within an answer.
+        ca_file: CA certificates for TLS; empty is certifi's.
     """
 
-    def __init__(self, location: S3Location, *, connections: int, timeout_seconds: float) -> None:
+    def __init__(
+        self, location: S3Location, *, connections: int, timeout_seconds: float, ca_file: str = ""
+    ) -> None:
         pool = urllib3.PoolManager(
             maxsize=connections,
             block=True,
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=timeout_seconds),
             cert_reqs="CERT_REQUIRED",
-            ca_certs=certifi.where(),
+            ca_certs=ca_file or certifi.where(),
             retries=urllib3.Retry(total=RETRIES, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
         )
         super().__init__(

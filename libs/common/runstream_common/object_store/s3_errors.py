@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, MaxRetryError
 
 from runstream_common.object_store.errors import (
     ObjectNotFound,
@@ -75,7 +75,9 @@ def s3_errors(action: str, bucket: str) -> Iterator[None]:
             raise _unavailable(action, bucket, f"HTTP {status}") from error
         raise _refused(action, bucket, f"HTTP {status}") from error
     except (HTTPError, OSError) as error:
-        raise _unavailable(action, bucket, type(error).__name__) from error
+        # The client's own error only says that it gave up; why is one level below.
+        cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+        raise _unavailable(action, bucket, type(cause).__name__) from error
     except MinioException as error:
         raise _refused(action, bucket, str(error)) from error
 

@@ -64,6 +64,10 @@ class ObjectStoreSettings(SettingsBlock):
     object_store_connections: int = Field(
         16, ge=2, le=256, description="Connections of a process to S3, and threads that use them"
     )
+    object_store_ca_file: str = Field(
+        "",
+        description="File of CA certificates (PEM) that S3's certificate is checked with; empty is certifi's",
+    )
     object_store_timeout_seconds: float = Field(
         120.0, gt=0, le=3600, description="Longest silence of S3 within an answer, then UNAVAILABLE"
     )
@@ -72,4 +76,11 @@ class ObjectStoreSettings(SettingsBlock):
     def _kms_key_is_for_kms(self) -> ObjectStoreSettings:
         if self.object_store_kms_key_id and self.object_store_encryption != "sse-kms":
             raise ValueError("object_store_kms_key_id is for object_store_encryption=sse-kms")
+        return self
+
+    @model_validator(mode="after")
+    def _s3_is_at_the_root(self) -> ObjectStoreSettings:
+        is_s3 = self.object_store_url.get_secret_value().startswith("s3:")
+        if is_s3 and urlsplit(self.object_store_public_url).path:
+            raise ValueError("object_store_public_url of S3 has no path: the signature covers the whole path")
         return self

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from typing import TYPE_CHECKING
+import ipaddress
+import ssl
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from runstream_common.errors import Unavailable
 from runstream_common.object_store.api import StoreChecks
 from runstream_common.object_store.errors import ObjectStoreRefused, ObjectStoreUnavailable
@@ -21,6 +29,7 @@ from tests.support.object_store import s3_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from deploy.local.s3.s3 import S3Server
 
@@ -140,23 +149,62 @@ class Credulous:
             return web.Response(status=404, text=text, content_type="application/xml")
         return web.Response(text=self.lifecycle, content_type="application/xml")
 
-    def store(self, **settings: int) -> S3Store:
-        parsed = parse_location(f"s3://key:secret@127.0.0.1:{self.port}/bucket?region=us-east-1")
+    def store(self, *, secure: bool = False, **settings: Any) -> S3Store:
+        options = f"region=us-east-1&secure={str(secure).lower()}"
+        parsed = parse_location(f"s3://key:secret@127.0.0.1:{self.port}/bucket?{options}")
         assert isinstance(parsed, S3Location)
         return S3Store(parsed, **settings)
 
 
-@pytest.fixture
-async def credulous() -> AsyncIterator[Credulous]:
+@contextlib.asynccontextmanager
+async def running_credulous(tls: ssl.SSLContext | None = None) -> AsyncIterator[Credulous]:
     server = Credulous()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", server.answer)
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
     server.port = runner.addresses[0][1]
     yield server
     await runner.cleanup()
+
+
+@pytest.fixture
+async def credulous() -> AsyncIterator[Credulous]:
+    async with running_credulous() as server:
+        yield server
+
+
+def self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """TLS of a server on 127.0.0.1, and the file of the certificate that vouches for it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    certificate = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    key_file, certificate_file = folder / "key.pem", folder / "certificate.pem"
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate_file, key_file)
+    return context, certificate_file
+
+
+async def test_certificates_are_checked_with_the_given_authority(tmp_path: Path) -> None:
+    tls, certificate_file = self_signed(tmp_path)
+    async with running_credulous(tls) as server:
+        trusting = server.store(secure=True, ca_file=str(certificate_file))
+        await trusting.start()
+        url = trusting.sign_get(KEY, file_name="x", content_type="", expires_seconds=60).url
+        assert url.startswith("https://127.0.0.1")
+        await trusting.stop()
+        doubting = server.store(secure=True)
+        with pytest.raises(ObjectStoreUnavailable, match="SSLError"):
+            await doubting.start()
+        await doubting.stop()
 
 
 async def test_a_server_that_verifies_nothing_is_found_out(credulous: Credulous) -> None:

@@ -86,6 +86,13 @@ def test_a_public_url_has_a_scheme_and_a_host(url: str) -> None:
         settings(object_store_public_url=url)
 
 
+def test_a_public_url_of_s3_has_no_path() -> None:
+    folder, bucket = "file:///folder", "s3://key:secret@host/bucket"
+    assert settings(object_store_url=folder, object_store_public_url="https://host/files/")
+    with pytest.raises(SettingsError, match="no path"):
+        settings(object_store_url=bucket, object_store_public_url="https://host/files")
+
+
 def test_the_store_that_is_named(tmp_path: Path) -> None:
     local = made(object_store_url=f"file://{tmp_path}", object_store_public_url="https://files.example.org/")
     assert isinstance(local, LocalStore)
