@@ -44,6 +44,10 @@ COMMANDS = {
     "artifacts": Entry(
         "runstream.cli.artifacts", "app", "List, fetch, store, copy and check files of runs and models."
     ),
+    "models": Entry("runstream.cli.models", "app", "Register, find, compare, promote and roll back models."),
+    "prompts": Entry("runstream.cli.prompts", "app", "List, show, create, compare and fill prompts."),
+    "registry": Entry("runstream.cli.registry", "app", "Policies that gate promotions, and the audit trail."),
+    "webhooks": Entry("runstream.cli.webhooks", "app", "Signed HTTP calls on registry events."),
     "events": Entry("runstream.cli.events", "app", "Follow the events of a topic."),
     "dead-letter": Entry(
         "runstream.cli.dead_letters", "app", "List, show and replay messages that were refused."

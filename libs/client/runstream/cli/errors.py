@@ -28,6 +28,8 @@ _CODES: tuple[tuple[type[PlatformError], int], ...] = (
     (AlreadyExists, output.EXIT_REFUSED),
     (FailedPrecondition, output.EXIT_REFUSED),
 )
+# Told apart from other refusals, since a pipeline goes on differently after it.
+PROMOTION_REFUSED = "PROMOTION_REFUSED"
 # What grpc says when nobody answered, as opposed to a service that says that a part of it is away.
 _UNREACHED = (
     "failed to connect",
@@ -46,16 +48,22 @@ def report(error: Exception, meta: MutableMapping[str, Any]) -> typer.Exit:
         error: a platform error, a missing extra, or a file that cannot be written.
         meta: the command's context, with the options that matter for telling.
     """
-    code = next((code for kind, code in _CODES if isinstance(error, kind)), output.EXIT_PROBLEM)
+    rules = getattr(error, "rules", ())
+    if isinstance(error, PlatformError) and error.reason == PROMOTION_REFUSED:
+        code = output.EXIT_GATED
+    else:
+        code = next((code for kind, code in _CODES if isinstance(error, kind)), output.EXIT_PROBLEM)
     message = _message(error, meta)
     if not meta.get(JSON_KEY):
-        return output.fail(message, code)
+        return output.fail("\n".join([message, *(f"  {rule}" for rule in rules)]), code)
     reason = error.reason if isinstance(error, PlatformError) else type(error).__name__
     violations = [
         {"field": item.field, "description": item.description} for item in getattr(error, "violations", ())
     ]
-    document = {"error": {"reason": reason, "message": message, "violations": violations}}
-    output.print_json_error(document)
+    told: dict[str, Any] = {"reason": reason, "message": message, "violations": violations}
+    if rules:
+        told["rules"] = [rule.to_dict() for rule in rules]
+    output.print_json_error({"error": told})
     return typer.Exit(code)
 
 

@@ -29,6 +29,8 @@ EXIT_UNREACHABLE = 4
 """The server cannot be reached or is not ready."""
 EXIT_REFUSED = 5
 """The state does not allow it, e.g. a name is taken."""
+EXIT_GATED = 6
+"""A rule of a policy does not let a version be promoted."""
 
 MAX_CELL_CHARS = 200
 _WHOLE_COLUMNS = frozenset(
