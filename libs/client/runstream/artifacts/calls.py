@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from runstream.connection import Connection
 
 CALL_SECONDS = 30.0
-# What the service reads back and hashes before a file becomes visible or is found in order; slow disks manage this much.
+# Longer than the service waits for the hashing of large files before it says that it goes on.
+COMPLETION_SECONDS = 60.0
+# What the store puts together, and the service reads and hashes, within a call; slow disks manage this much.
 READ_BACK_BYTES_PER_SECOND = 20 * 1024 * 1024
 PAGE_SIZE = 1000
 _PASSING = (Unavailable, ResourceExhausted, Aborted)
@@ -108,7 +110,7 @@ class ArtifactCalls:
             size_bytes: size of all of them, which the service may have to read.
         """
         request = service_pb.CompleteUploadsRequest(upload_ids=upload_ids)
-        extra = size_bytes / READ_BACK_BYTES_PER_SECOND
+        extra = COMPLETION_SECONDS + size_bytes / READ_BACK_BYTES_PER_SECOND
         answer: service_pb.CompleteUploadsResponse = self._call(
             "CompleteUploads", request, extra_seconds=extra
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeAlias
@@ -29,6 +30,9 @@ class TransferState:
     done_bytes: int = 0
     total_bytes: int = 0
 
+
+SHOW_AFTER_SECONDS = 0.5
+"""A bar for what takes less would only flicker."""
 
 Observer: TypeAlias = Callable[[TransferState], None]
 Progress: TypeAlias = bool | Observer | None
@@ -84,10 +88,11 @@ class Meter:
 
 
 class Bar:
-    """A bar on standard error; gone when the transfer ends."""
+    """A bar on standard error, once the transfer takes a while; gone when it ends."""
 
     def __init__(self, drawing: RichProgress) -> None:
         self._drawing = drawing
+        self._show_at = time.monotonic() + SHOW_AFTER_SECONDS
         self._started = False
 
     @classmethod
@@ -119,15 +124,30 @@ class Bar:
     def update(self, state: TransferState) -> None:
         """Draw a state."""
         if not self._started:
-            self._started = True
-            self._drawing.add_task(state.label, total=0, files="")
-            self._drawing.start()
+            if time.monotonic() < self._show_at:
+                return
+            self._start(state.label)
+        if not self._started:
+            return
         self._drawing.update(
             self._drawing.tasks[0].id,
             completed=state.done_bytes,
             total=state.total_bytes,
             files=f"{state.done_files:,}/{state.total_files:,} files",
         )
+
+    def _start(self, label: str) -> None:
+        from rich.errors import LiveError  # noqa: PLC0415
+
+        self._drawing.add_task(label, total=0, files="")
+        try:
+            self._drawing.start()
+        except LiveError:
+            # The program draws something of its own, which must go on; try again when that may be over.
+            self._drawing.remove_task(self._drawing.tasks[0].id)
+            self._show_at = time.monotonic() + SHOW_AFTER_SECONDS
+            return
+        self._started = True
 
     def close(self) -> None:
         """Take it away."""
