@@ -7,29 +7,27 @@ more than was gathered, the order is judged anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import random
 from typing import TYPE_CHECKING
 
 import structlog
-from runstream_common.errors import DeadlineExceeded, InvalidArgument, Unavailable
+from runstream_common.errors import DeadlineExceeded, Unavailable
 from runstream_contract.ids import new_batch_id
 
+from runstream_registry import promotion_metrics
 from runstream_registry.changes import record_change
-from runstream_registry.entities import GIT_COMMIT_TAG, Stage, VersionStatus
-from runstream_registry.errors import ModelNotFound, VersionNotFound
+from runstream_registry.entities import GIT_COMMIT_TAG
+from runstream_registry.errors import ModelNotFound
 from runstream_registry.gates import Case, Evidence, judge_all
 from runstream_registry.gates.gathering import needs_of
 from runstream_registry.promotion_changes import promotion_change
 from runstream_registry.promotion_entities import Promotion, PromotionResult, RequestState
 from runstream_registry.promotion_errors import (
-    CurrentVersionChanged,
     PromotionRefused,
-    RequestNotFound,
-    RequestNotOpen,
     TooManyChanges,
-    VersionNotReady,
 )
-from runstream_registry.rollbacks import previous_version
+from runstream_registry.situations import SituationReader
 from runstream_registry.store import (
     promotion_facts,
     promotion_queries,
@@ -46,36 +44,25 @@ if TYPE_CHECKING:
 
     from runstream_registry.gates.gathering import EvidenceSource
     from runstream_registry.policies import PolicyReader
-    from runstream_registry.policy.entities import Policy
     from runstream_registry.promotion_entities import (
         PromotionOrder,
-        Request,
         RuleOutcome,
         Target,
-        TargetFacts,
         VersionFacts,
     )
+    from runstream_registry.situations import Situation
 
 log = structlog.get_logger(__name__)
 
-ATTEMPTS = 10
+ATTEMPTS = 20
 """Times that an order is judged; each repetition means that somebody else's change called for more evidence."""
+
+FIRST_DELAY_SECONDS = 0.005
+MAX_DELAY_SECONDS = 0.5
+"""Waits before the next time, so that many who compare with the version in place all get through."""
 
 MAX_EVENT_METRICS = 1_000
 """Metrics that an event carries, in the order of their keys, so that it fits a Kafka message."""
-
-RETIRED = frozenset({Stage.NONE, Stage.ARCHIVED})
-"""Stages that take a version out of use, which may be any."""
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """Everything of our own that an order is judged on, at one moment."""
-
-    facts: TargetFacts
-    version: VersionFacts
-    policies: Sequence[Policy]
-    request: Request | None
 
 
 class Promotions:
@@ -99,7 +86,7 @@ class Promotions:
     ) -> None:
         self._database = database
         self._clock = clock
-        self._policies = policies
+        self._situations = SituationReader(policies, clock)
         self._evidence = evidence
         self._wake = wake
 
@@ -114,17 +101,20 @@ class Promotions:
             Unavailable: a service that a rule depends on is away.
         """
         evidence = Evidence()
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(_delay_seconds(attempt))
             async with self._database.driver() as connection:
-                situation = await self._situation(connection, order)
+                situation = await self._situations.read(connection, order)
+            if not order.dry_run and _is_there(order, situation):
+                return _unchanged(situation)
             evidence = await self._gather(situation, evidence)
             if order.dry_run:
                 return self._explained(order, situation, evidence)
             result = await self._carry_out(order, situation, evidence)
             if result is not None:
                 return result
-        facts = situation.facts
-        raise TooManyChanges(facts.name, order.target)
+        raise TooManyChanges(order.name, order.target)
 
     async def page(
         self, name: str, target: Target | None, *, before: int | None, limit: int
@@ -152,7 +142,7 @@ class Promotions:
             PlatformError: as ``promote``, except that no rule refuses.
         """
         async with self._database.driver() as connection:
-            situation = await self._situation(connection, order)
+            situation = await self._situations.read(connection, order)
         evidence = await self._gather(situation, Evidence())
         return situation, self._judged(order, situation, evidence)
 
@@ -160,13 +150,11 @@ class Promotions:
         self, order: PromotionOrder, seen: Situation, evidence: Evidence
     ) -> PromotionResult | None:
         """Decide and write under the lock; None when the facts there call for more evidence."""
-        if _is_there(order, seen):
-            return _unchanged(seen)
         self._check_rules(order, seen, evidence)  # most refusals need no lock
         async with self._database.driver() as connection, connection.transaction():
             if await promotion_facts.lock_model(connection, order.name) is None:
                 raise ModelNotFound(order.name)
-            situation = await self._situation(connection, order)
+            situation = await self._situations.read(connection, order)
             if _is_there(order, situation):
                 return _unchanged(situation)
             if not _known(situation, evidence):
@@ -175,51 +163,8 @@ class Promotions:
             promotion = self._promotion(order, situation, evidence, rules)
             await self._write(connection, order, situation, promotion)
         self._wake()
-        facts = situation.facts
-        return PromotionResult(promotion, rules, promotion.version, facts.current_version)
-
-    async def _situation(self, connection: Connection, order: PromotionOrder) -> Situation:
-        facts = await promotion_facts.select_facts(connection, order.name, order.version or 0, order.target)
-        if facts is None:
-            raise ModelNotFound(order.name)
-        _check_expected(order, facts, order.expected_current)
-        if order.version is None:
-            number = await previous_version(connection, facts, order.target)
-            facts = await promotion_facts.select_facts(connection, order.name, number, order.target) or facts
-        if facts.version is None:
-            raise VersionNotFound(order.name, order.version or 0)
-        if facts.version.status is not VersionStatus.READY and order.target.stage not in RETIRED:
-            raise VersionNotReady(order.name, facts.version.version, facts.version.status.name)
-        policies = await self._policies.applying(connection, facts.name, order.target)
-        request = await self._request(connection, order, facts, facts.version)
-        return Situation(facts, facts.version, policies, request)
-
-    async def _request(
-        self, connection: Connection, order: PromotionOrder, facts: TargetFacts, version: VersionFacts
-    ) -> Request | None:
-        if order.rollback:
-            # Who approved the version for this target has approved that it comes back.
-            return await request_repository.select_last_executed(
-                connection, facts.model_id, version.version, order.target
-            )
-        if not order.request_id:
-            return None
-        request = await request_repository.select_one(connection, order.request_id)
-        if request is None:
-            raise RequestNotFound(order.request_id)
-        self._check_request(order, facts, request)
-        return request
-
-    def _check_request(self, order: PromotionOrder, facts: TargetFacts, request: Request) -> None:
-        asked = (request.model_id, request.version, request.target)
-        if asked != (facts.model_id, order.version, order.target):
-            wanted = f"{request.name} version {request.version} to {request.target}"
-            raise InvalidArgument.of("request_id", f"is a request for {wanted}")
-        if request.state not in {RequestState.PENDING, RequestState.APPROVED}:
-            raise RequestNotOpen(request, request.state.name)
-        if request.expire_time_ms <= self._clock.now_ms():
-            raise RequestNotOpen(request, RequestState.EXPIRED.name)
-        _check_expected(order, facts, request.expected_current)
+        _note(promotion)
+        return PromotionResult(promotion, rules, promotion.version, promotion.previous_version)
 
     async def _gather(self, situation: Situation, evidence: Evidence) -> Evidence:
         needs = needs_of(situation.policies, situation.facts, situation.version)
@@ -262,7 +207,9 @@ class Promotions:
         self, order: PromotionOrder, situation: Situation, evidence: Evidence
     ) -> list[RuleOutcome]:
         rules = self._judged(order, situation, evidence)
-        if not all(rule.passed for rule in rules):
+        failed = [rule for rule in rules if not rule.passed]
+        if failed:
+            promotion_metrics.count_refusal(failed)
             raise PromotionRefused(situation.facts.name, situation.version.version, order.target, rules)
         return rules
 
@@ -323,11 +270,9 @@ class Promotions:
         await record_change(connection, change, clock=self._clock)
 
 
-def _check_expected(order: PromotionOrder, facts: TargetFacts, expected: int | None) -> None:
-    if expected is not None and expected != facts.current_version:
-        raise CurrentVersionChanged(
-            facts.name, order.target, expected=expected, current=facts.current_version
-        )
+def _delay_seconds(attempt: int) -> float:
+    longest = min(FIRST_DELAY_SECONDS * 2**attempt, MAX_DELAY_SECONDS)
+    return random.uniform(0, longest)  # noqa: S311 - jitter
 
 
 def _known(situation: Situation, evidence: Evidence) -> bool:
@@ -355,3 +300,17 @@ def _source_of(version: VersionFacts, evidence: Evidence) -> tuple[Mapping[str, 
         return {}, ""
     kept = sorted(run.metrics)[:MAX_EVENT_METRICS]
     return {key: run.metrics[key] for key in kept}, run.tags.get(GIT_COMMIT_TAG, "")
+
+
+def _note(promotion: Promotion) -> None:
+    promotion_metrics.PROMOTED.labels(promotion.target.kind.value, str(promotion.rollback).lower()).inc()
+    log.info(
+        "promoted",
+        model=promotion.name,
+        version=promotion.version,
+        previous_version=promotion.previous_version,
+        target=promotion.target.path,
+        sequence=promotion.sequence,
+        rollback=promotion.rollback,
+        actor=promotion.actor,
+    )
