@@ -112,7 +112,7 @@ def _check_scheme(parts: SplitResult) -> None:
 
 def _check_path(source: str, parts: SplitResult) -> None:
     decoded = _fully_unquoted(source)
-    if any(not character.isprintable() for character in decoded):
+    if not decoded.isprintable():
         raise _refused("must not contain control characters")
     for part in (parts.path, parts.netloc, parts.query, parts.fragment):
         segments = re.split(r"[/\\=&]", _fully_unquoted(part))
