@@ -358,7 +358,7 @@ class UpdateWebhookRequest(_message.Message):
     models: _builtins.str
     """Unset means unchanged."""
     secret: _builtins.str
-    """New secret, at once and without overlap; unset means unchanged."""
+    """New secret, at once and without overlap; empty: calls are not signed any more; unset means unchanged."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookEvent]:
         """Empty means unchanged."""

@@ -217,6 +217,21 @@ async def test_two_workers_share_the_work(database, parts, receiver, register, s
     assert len(receiver.calls) == len({call.delivery_id for call in receiver.calls}) == 50
 
 
+async def test_claims_at_the_same_moment_neither_overlap_nor_wait(database, parts, register):
+    await register("http://127.0.0.1:1024/")
+    await tell(database, *[CREATED] * 4)
+
+    async with database.driver() as first, database.driver() as second:
+        async with first.transaction(), second.transaction():
+            taken = [
+                {item.delivery_id for item in await claim_with(connection, limit=2)}
+                for connection in (first, second)
+            ]
+
+    assert [len(ids) for ids in taken] == [2, 2]
+    assert not taken[0] & taken[1]
+
+
 async def test_a_delivery_of_a_worker_that_was_killed_is_taken_over(
     database, parts, receiver, register, start_worker
 ):
@@ -277,6 +292,8 @@ async def test_a_worker_that_stops_gives_back_what_it_was_doing(
 
     assert delivery.state == DeliveryState.DELIVERED
     assert [call.delivery_id for call in receiver.calls] == [delivery.delivery_id] * 2
+    # The first one was broken off, and did not go on to its time limit.
+    assert [attempt.response_status for attempt in delivery.attempts] == [200]
 
 
 async def test_a_webhook_that_is_deleted_in_the_middle_is_forgotten(
@@ -371,6 +388,10 @@ async def test_a_new_delivery_does_not_wait_for_the_next_poll(settings, database
 
 async def claim(database, *, lease_seconds):
     async with database.driver() as connection:
-        return await delivery_repository.claim(
-            connection, limit=10, limit_per_webhook=10, own_limits={}, lease_seconds=lease_seconds
-        )
+        return await claim_with(connection, limit=10, lease_seconds=lease_seconds)
+
+
+async def claim_with(connection, *, limit, lease_seconds=60):
+    return await delivery_repository.claim(
+        connection, limit=limit, limit_per_webhook=10, own_limits={}, lease_seconds=lease_seconds
+    )
