@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Self
 
 from runstream_common.errors import InvalidArgument
+
+
+def default_threads() -> int:
+    """Enough to hide the way to the store, and few enough not to fight over the CPU that hashes and copies."""
+    return min(16, max(4, 2 * (os.cpu_count() or 1)))
 
 
 @dataclass(frozen=True, slots=True)
 class TransferSettings:
     """Settings of uploads and downloads."""
 
-    transfer_threads: int = 8
-    """Requests to the object store under way at once; 1 to 256."""
+    transfer_threads: int = field(default_factory=default_threads)
+    """Requests to the object store under way at once; 1 to 256. Two a CPU, at least 4 and at most 16, unless it is set."""
     transfer_retry_seconds: float = 30.0
     """How long a service or store that is away is tried again; 0 means once."""
 
