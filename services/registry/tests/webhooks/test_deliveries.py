@@ -221,12 +221,16 @@ async def test_claims_at_the_same_moment_neither_overlap_nor_wait(database, part
     await register("http://127.0.0.1:1024/")
     await tell(database, *[CREATED] * 4)
 
-    async with database.driver() as first, database.driver() as second:
-        async with first.transaction(), second.transaction():
-            taken = [
-                {item.delivery_id for item in await claim_with(connection, limit=2)}
-                for connection in (first, second)
-            ]
+    async with (
+        database.driver() as first,
+        database.driver() as second,
+        first.transaction(),
+        second.transaction(),
+    ):
+        taken = [
+            {item.delivery_id for item in await claim_with(connection, limit=2)}
+            for connection in (first, second)
+        ]
 
     assert [len(ids) for ids in taken] == [2, 2]
     assert not taken[0] & taken[1]
