@@ -8,6 +8,8 @@ import re
 import sys
 from pathlib import Path
 
+from runstream_artifact.settings import ArtifactSettings
+from runstream_common.object_store.settings import ObjectStoreSettings
 from runstream_common.settings import settings_table
 from runstream_ingest.settings import IngestSettings
 from runstream_metadata.settings import MetadataSettings
@@ -53,7 +55,12 @@ def with_tables(text: str) -> str:
     if BEGIN not in text or END not in text:
         raise SystemExit(f"{CONFIGURATION.relative_to(ROOT)} needs the lines {BEGIN} and {END}")
     tables = "\n\n".join(
-        (settings_table(), settings_table(IngestSettings, MetadataSettings, RegistrySettings))
+        (
+            settings_table(),
+            settings_table(
+                ObjectStoreSettings, ArtifactSettings, IngestSettings, MetadataSettings, RegistrySettings
+            ),
+        )
     )
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n\n{tables}\n\n{END}{rest.split(END)[1]}"
