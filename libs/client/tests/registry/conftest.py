@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import runstream
+from cryptography.fernet import Fernet
 from runstream.cli.app import app
 from runstream.query.client import Client
 from runstream.tracking import fluent
@@ -30,6 +31,13 @@ def registry_url(postgres_server: PostgresServer, tmp_path_factory: pytest.TempP
             database_url=url,
             bus_url=url,
             names=("metadata", "ingest", "artifact", "registry"),
+            settings={
+                # Receivers of webhooks are in this process.
+                "RUNSTREAM_WEBHOOK_ALLOW_HTTP": "true",
+                "RUNSTREAM_WEBHOOK_ALLOW_PRIVATE_ADDRESSES": "true",
+                "RUNSTREAM_WEBHOOK_POLL_SECONDS": "0.1",
+                "RUNSTREAM_WEBHOOK_SECRET_KEYS": Fernet.generate_key().decode(),
+            },
         )
         try:
             stack.start()
