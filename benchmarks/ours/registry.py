@@ -26,7 +26,8 @@ CALLS = 200
 SECONDS = 60.0
 RESOLVES_PER_SECOND = 500
 PROMOTIONS_PER_SECOND = 50
-PROMOTED_MODELS = 5
+PROMOTED_MODELS = 50
+"""Each is promoted once a second, so that no promotion finds what another one has just done."""
 RECEIVE_SECONDS = 30.0
 
 
@@ -105,45 +106,46 @@ async def _promotions(stack: StackUnderTest, seconds: float) -> list[float]:
         for name, _ in itertools.product(names, range(2)):
             await stub.CreateVersion(models.CreateVersionRequest(name=name, source=f"s3://models/{name}"))
         total = round(seconds * PROMOTIONS_PER_SECOND)
-        received: dict[str, list[float]] = {name: [] for name in names}
-        started_consumer = asyncio.Event()
-        consumer = asyncio.create_task(_receive(channel, received, total, started_consumer))
-        await asyncio.wait_for(started_consumer.wait(), RECEIVE_SECONDS)
-        sent: dict[str, list[float]] = {name: [] for name in names}
+        sent: dict[tuple[str, int], float] = {}
+        received: dict[tuple[str, int], float] = {}
+        ready = asyncio.Event()
+        consumer = asyncio.create_task(_receive(channel, received, total, ready))
+        await asyncio.wait_for(ready.wait(), RECEIVE_SECONDS)
         numbers = itertools.count()
 
         async def promote_next() -> None:
             number = next(numbers)
             name = names[number % len(names)]
-            sent[name].append(time.perf_counter())
-            await promote.Promote(_promotion(name, number // len(names) % 2 + 1))
+            started = time.perf_counter()
+            answer = await promote.Promote(_promotion(name, number // len(names) % 2 + 1))
+            sent[name, answer.promotion.sequence] = started
 
         await _open_loop(promote_next, PROMOTIONS_PER_SECOND, seconds)
         await asyncio.wait_for(consumer, RECEIVE_SECONDS)
-    return [
-        there - sent_at for name in names for sent_at, there in zip(sent[name], received[name], strict=True)
-    ]
+    if sent.keys() != received.keys():
+        raise RuntimeError(f"{len(sent)} promotions were made and {len(received)} received")
+    return [there - sent[which] for which, there in received.items()]
 
 
 async def _receive(
-    channel: grpc.aio.Channel, received: dict[str, list[float]], total: int, started: asyncio.Event
+    channel: grpc.aio.Channel, received: dict[tuple[str, int], float], total: int, ready: asyncio.Event
 ) -> None:
     call = OperationsServiceStub(channel).ConsumeEvents()
     start = operations.StartConsuming(topic="model-promoted", group=f"bench-{uuid.uuid4().hex[:8]}")
     await call.write(operations.ConsumeEventsRequest(start=start))
-    count = 0
+    last: dict[str, int] = {}
     async for answer in call:
         if answer.HasField("started"):
-            started.set()
+            ready.set()
             continue
         event = json.loads(answer.event.value)
-        times = received[event["model"]]
-        times.append(time.perf_counter())
-        if int(event["sequence"]) != len(times):
-            raise RuntimeError(f"event {event['sequence']} of {event['model']} came as number {len(times)}")
+        model, sequence = event["model"], event["sequence"]
+        received[model, sequence] = time.perf_counter()
+        if sequence != last.get(model, 0) + 1:
+            raise RuntimeError(f"event {sequence} of {model} came after {last.get(model, 0)}")
+        last[model] = sequence
         await call.write(operations.ConsumeEventsRequest(acknowledge=operations.AcknowledgeEvent()))
-        count += 1
-        if count == total:
+        if len(received) == total:
             await call.done_writing()
             return
 
@@ -154,17 +156,16 @@ def _promotion(name: str, version: int) -> promotions.PromoteRequest:
 
 async def _open_loop(work: Callable[[], Awaitable[None]], per_second: int, seconds: float) -> list[float]:
     """Start a piece of work at fixed times and measure each from when it was due."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+    began = time.perf_counter()
 
     async def timed(due: float) -> float:
         await work()
-        return loop.time() - due
+        return time.perf_counter() - due
 
     tasks = []
     for number in range(round(per_second * seconds)):
         due = began + number / per_second
-        await asyncio.sleep(max(0.0, due - loop.time()))
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
         tasks.append(asyncio.create_task(timed(due)))
     return list(await asyncio.gather(*tasks))
 
