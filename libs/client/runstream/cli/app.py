@@ -48,7 +48,7 @@ COMMANDS = {
     "prompts": Entry("runstream.cli.prompts", "app", "List, show, create, compare and fill prompts."),
     "registry": Entry("runstream.cli.registry", "app", "Policies that gate promotions, and the audit trail."),
     "webhooks": Entry("runstream.cli.webhooks", "app", "Signed HTTP calls on registry events."),
-    "events": Entry("runstream.cli.events", "app", "Follow the events of a topic."),
+    "events": Entry("runstream.cli.events", "app", "Follow or consume the events of a topic."),
     "dead-letter": Entry(
         "runstream.cli.dead_letters", "app", "List, show and replay messages that were refused."
     ),
