@@ -14,8 +14,8 @@ from services.artifact.tests.support import digest, run_owner, tree_digest
 if TYPE_CHECKING:
     from services.artifact.tests.support import Door
 
-# "!" sorts before "/" and "0" right behind it.
-paths = st.lists(st.sampled_from(["a", "b", "a!", "a0"]), min_size=1, max_size=3).map("/".join)
+# "!" sorts before "/"; few names, so that paths get in each other's way.
+paths = st.lists(st.sampled_from(["a", "b", "a!"]), min_size=1, max_size=3).map("/".join)
 contents = st.sampled_from([b"1", b"2", b"3"])
 changes = st.lists(
     st.one_of(
@@ -24,8 +24,8 @@ changes = st.lists(
         st.tuples(st.just("copy"), paths, paths),
         st.tuples(st.just("move"), paths, paths),
     ),
-    min_size=1,
-    max_size=12,
+    min_size=10,
+    max_size=30,
 )
 
 
