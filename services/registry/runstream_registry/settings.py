@@ -73,6 +73,13 @@ class RegistrySettings(ServiceSettings):
     webhook_poll_seconds: float = Field(
         1.0, gt=0, le=60, description="Time between two looks for retries; new deliveries are announced"
     )
+    webhook_takeover_seconds: float = Field(
+        20.0,
+        gt=0,
+        le=600,
+        description="A process that has not reported this long after the time limit of its call counts as gone; its "
+        "deliveries are then made by others",
+    )
     webhook_log_keep_days: int = Field(
         30, ge=1, le=3_650, description="How long deliveries are kept with their attempts"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +13,7 @@ from runstream_common.errors import PlatformError
 
 from runstream_registry import delivery_metrics
 from runstream_registry.store import delivery_repository
+from runstream_registry.webhooks import MAX_WEBHOOKS
 
 if TYPE_CHECKING:
     from runstream_common.database import Database
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from runstream_registry.webhook_entities import ClaimedDelivery
 
 log = structlog.get_logger(__name__)
-
-LEASE_MARGIN_SECONDS: Final = 20.0
-"""A worker that has not reported this long after the time limit of its call counts as gone."""
 
 DATABASE_RETRY_SECONDS: Final = 2.0
 
@@ -51,7 +49,7 @@ class WorkerLimits:
         return cls(
             slots=settings.webhook_concurrency,
             slots_per_webhook=settings.webhook_concurrency_per_receiver,
-            lease_seconds=settings.webhook_timeout_seconds + LEASE_MARGIN_SECONDS,
+            lease_seconds=settings.webhook_timeout_seconds + settings.webhook_takeover_seconds,
             poll_seconds=settings.webhook_poll_seconds,
         )
 
@@ -74,7 +72,8 @@ class DeliveryWorker:
         self._woken = woken
         self._limits = limits
         self._in_flight: dict[asyncio.Task[None], ClaimedDelivery] = {}
-        self._failing: set[str] = set()
+        # The one whose turn was longest ago comes first.
+        self._failing: OrderedDict[str, None] = OrderedDict()
 
     async def run(self) -> None:
         """Deliver until cancelled; what is under way then is given back for others to take."""
@@ -116,10 +115,12 @@ class DeliveryWorker:
         most = self._limits.slots_per_webhook
         limits = {webhook_id: max(most - count, 0) for webhook_id, count in busy.items()}
         for_failing = self._limits.slots // 2 - sum(busy[webhook_id] for webhook_id in self._failing)
-        # Fewest calls in progress first, so that none of them waits for ever for its turn.
-        for webhook_id in sorted(self._failing, key=lambda item: busy[item]):
-            limits[webhook_id] = 1 if for_failing > 0 and not busy[webhook_id] else 0
-            for_failing -= limits[webhook_id]
+        limits.update(dict.fromkeys(self._failing, 0))
+        # In turn: most of them have nothing due, and must not keep the others from their slot.
+        idle = [webhook_id for webhook_id in self._failing if not busy[webhook_id]]
+        for webhook_id in idle[: max(for_failing, 0)]:
+            limits[webhook_id] = 1
+            self._failing.move_to_end(webhook_id)
         return limits
 
     def _start(self, delivery: ClaimedDelivery) -> None:
@@ -146,11 +147,16 @@ class DeliveryWorker:
             return
         delivery_metrics.SECONDS.observe(answer.duration_ms / 1000)
         if answer.success:
-            self._failing.discard(delivery.webhook_id)
+            self._failing.pop(delivery.webhook_id, None)
         else:
-            self._failing.add(delivery.webhook_id)
+            self._note_failing(delivery.webhook_id)
         outcome = "delivered" if answer.success else "refused" if answer.status else "unanswered"
         delivery_metrics.ATTEMPTS.labels(outcome).inc()
+
+    def _note_failing(self, webhook_id: str) -> None:
+        self._failing[webhook_id] = None
+        if len(self._failing) > MAX_WEBHOOKS:  # some of them were deleted
+            self._failing.popitem(last=False)
 
     async def _give_back(self) -> None:
         left = list(self._in_flight.items())

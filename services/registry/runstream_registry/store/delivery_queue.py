@@ -23,7 +23,8 @@ MAX_BODY_BYTES: Final = 256 * 1024
 
 _NAMING_FIELDS: Final = frozenset({"name", "version", "key", "alias", "target", "target_kind", "sequence"})
 
-# The pattern is a LIKE pattern and so takes linear time, whatever a user wrote.
+# The pattern is a LIKE pattern and so takes linear time, whatever a user wrote. Locked, a webhook that is being deleted is
+# waited for and left out; without that the foreign key would make the whole change fail.
 ENQUEUE: Final = f"""
 WITH queued AS (
     INSERT INTO registry.delivery
@@ -33,6 +34,7 @@ WITH queued AS (
         AS notice (event, entity, action, model, body)
     JOIN registry.webhook AS webhook
         ON webhook.status = 1 AND webhook.events @> ARRAY[notice.event] AND notice.model LIKE webhook.model_pattern
+    FOR KEY SHARE OF webhook
     RETURNING delivery_id
 )
 SELECT pg_notify('{CHANNEL}', '') WHERE EXISTS (SELECT FROM queued)

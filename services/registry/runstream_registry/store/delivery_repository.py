@@ -24,22 +24,26 @@ if TYPE_CHECKING:
 
     from asyncpg import Connection
 
-# Due for each webhook by itself: a receiver with a long backlog takes nothing from the others. An expired lease belongs to
-# a worker that is gone.
+# Due for each webhook by itself: a receiver with a long backlog takes nothing from the others; and in random order, so that
+# few free slots do not always go to the same ones. An expired lease belongs to a worker that is gone.
 CLAIM = f"""
 WITH due AS (
-    SELECT webhook.url, webhook.secret, {LIVE_PREVIOUS} AS previous, waiting.delivery_id
-    FROM registry.webhook AS webhook
-    LEFT JOIN unnest($3::uuid[], $4::integer[]) AS own (webhook_id, most) USING (webhook_id)
+    SELECT webhook.url, webhook.secret, webhook.previous, waiting.delivery_id
+    FROM (
+        SELECT webhook_id, url, secret, {LIVE_PREVIOUS} AS previous, coalesce(own.most, $2) AS most
+        FROM registry.webhook
+        LEFT JOIN unnest($3::uuid[], $4::integer[]) AS own (webhook_id, most) USING (webhook_id)
+        WHERE status = 1
+        ORDER BY random()
+    ) AS webhook
     CROSS JOIN LATERAL (
         SELECT delivery_id FROM registry.delivery AS delivery
         WHERE delivery.webhook_id = webhook.webhook_id AND delivery.state = 1 AND delivery.next_attempt_at <= now()
             AND (delivery.leased_until IS NULL OR delivery.leased_until <= now())
         ORDER BY delivery.next_attempt_at
-        LIMIT coalesce(own.most, $2)
+        LIMIT webhook.most
         FOR UPDATE SKIP LOCKED
     ) AS waiting
-    WHERE webhook.status = 1
     LIMIT $1
 )
 UPDATE registry.delivery AS delivery
@@ -50,10 +54,10 @@ RETURNING delivery.delivery_id, delivery.webhook_id, delivery.body, delivery.att
 """
 
 # An attempt is logged in any case. Its outcome counts unless the delivery was settled meanwhile; a failure counts only
-# while no other worker has taken the delivery over.
+# while no other worker has taken the delivery over and nobody has asked for a new round.
 REPORT = """
 WITH found AS (
-    SELECT delivery_id, state, attempt_count FROM registry.delivery WHERE delivery_id = $1 FOR UPDATE
+    SELECT delivery_id, state, attempt_count, round_start FROM registry.delivery WHERE delivery_id = $1 FOR UPDATE
 ), logged AS (
     INSERT INTO registry.delivery_attempt
         (delivery_id, attempt, time_ms, response_status, error_message, duration_ms)
@@ -63,7 +67,8 @@ WITH found AS (
 UPDATE registry.delivery AS delivery
 SET state = $7, leased_until = NULL, next_attempt_at = now() + make_interval(secs => $8)
 FROM found
-WHERE delivery.delivery_id = found.delivery_id AND found.state = 1 AND ($7 = 2 OR found.attempt_count = $2)
+WHERE delivery.delivery_id = found.delivery_id AND found.state = 1
+    AND ($7 = 2 OR (found.attempt_count = $2 AND found.round_start < $2))
 """
 
 # Pages end early when their bodies get large: a page fits a message and memory.
@@ -165,7 +170,7 @@ async def redeliver(connection: Connection, delivery_id: str) -> bool:
     row = await connection.fetchrow(
         f"""WITH again AS (
                 UPDATE registry.delivery AS delivery
-                SET state = 1, round_start = attempt_count, next_attempt_at = now()
+                SET state = 1, round_start = attempt_count, next_attempt_at = now(), leased_until = NULL
                 FROM registry.webhook AS webhook
                 WHERE delivery.delivery_id = $1 AND webhook.webhook_id = delivery.webhook_id AND webhook.status = 1
                 RETURNING delivery_id

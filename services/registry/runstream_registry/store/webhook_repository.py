@@ -52,9 +52,11 @@ async def select(connection: Connection, webhook_id: str, *, lock: bool = False)
     """One webhook; None when there is none of that id.
 
     Args:
-        lock: keep others from changing it until the transaction ends.
+        lock: keep others from changing it until the transaction ends; deliveries can still be queued for it.
     """
-    statement = f"SELECT {COLUMNS} FROM registry.webhook WHERE webhook_id = $1 {'FOR UPDATE' if lock else ''}"
+    statement = (
+        f"SELECT {COLUMNS} FROM registry.webhook WHERE webhook_id = $1 {'FOR NO KEY UPDATE' if lock else ''}"
+    )
     row = await connection.fetchrow(statement, UUID(webhook_id))
     return None if row is None else _webhook(row)
 
