@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runstream_registry.api.model_service import ModelService, ModelUseCases
-from runstream_registry.evaluations import Evaluations
-from runstream_registry.lineage import Lineages
-from runstream_registry.models import Models
+from runstream_registry.models.evaluations import Evaluations
+from runstream_registry.models.lineage import Lineages
+from runstream_registry.models.models import Models
+from runstream_registry.models.sources import Sources
+from runstream_registry.models.tags import Tags
+from runstream_registry.models.version_batches import VersionBatcher
+from runstream_registry.models.versions import Versions
 from runstream_registry.search.searches import Searches
-from runstream_registry.sources import Sources
-from runstream_registry.tags import Tags
-from runstream_registry.version_batches import VersionBatcher
-from runstream_registry.versions import Versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from runstream_common.database import Database
     from runstream_common.rpc.server import Registration
 
-    from runstream_registry.lineage import RunReader
+    from runstream_registry.models.lineage import RunReader
+    from runstream_registry.models.sources import FileStore
     from runstream_registry.settings import RegistrySettings
-    from runstream_registry.sources import FileStore
 
 
 class ModelParts:

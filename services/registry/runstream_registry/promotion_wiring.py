@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from runstream_registry.api.promotion_service import PromotionService, PromotionUseCases
 from runstream_registry.audit import Audit
-from runstream_registry.gates.gathering import EvidenceSource
 from runstream_registry.jobs.expire_requests import run_expire_requests
-from runstream_registry.policies import Policies, PolicyReader
-from runstream_registry.promotions import Promotions
-from runstream_registry.requests import Requests
+from runstream_registry.promotion.gates.gathering import EvidenceSource
+from runstream_registry.promotion.policies import Policies, PolicyReader
+from runstream_registry.promotion.promotions import Promotions
+from runstream_registry.promotion.requests import Requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runstream_common.rpc.server import Registration
     from runstream_common.supervision import Supervisor
 
-    from runstream_registry.gates.gathering import FileChecker, RunReader
+    from runstream_registry.promotion.gates.gathering import FileChecker, RunReader
 
 
 class PromotionParts:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         Selector,
         Version,
     )
-    from runstream_registry.lineage import Lineage
+    from runstream_registry.models.lineage import Lineage
 
 
 def pairs(items: Iterable[types.Tag]) -> list[tuple[str, str]]:

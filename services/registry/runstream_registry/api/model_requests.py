@@ -10,10 +10,10 @@ from runstream_common.violations import Violations
 from runstream_registry import rules
 from runstream_registry.api import mapping
 from runstream_registry.entities import NewVersion
-from runstream_registry.evaluations import NewEvaluation
-from runstream_registry.models import NewModel
+from runstream_registry.models.evaluations import NewEvaluation
+from runstream_registry.models.models import NewModel
+from runstream_registry.models.versions import VersionUpdate
 from runstream_registry.search.searches import Search
-from runstream_registry.versions import VersionUpdate
 
 if TYPE_CHECKING:
     from runstream_proto.registry.v1 import model_service_pb2 as pb

@@ -13,17 +13,17 @@ from runstream_proto.registry.v1 import model_service_pb2_grpc as pb_grpc
 from runstream_registry import rules
 from runstream_registry.api import mapping, model_requests
 from runstream_registry.api.actor import actor_of
-from runstream_registry.lineage import DEFAULT_DEPTH, MAX_DEPTH
+from runstream_registry.models.lineage import DEFAULT_DEPTH, MAX_DEPTH
 
 if TYPE_CHECKING:
     import grpc
 
-    from runstream_registry.evaluations import Evaluations
-    from runstream_registry.lineage import Lineages
-    from runstream_registry.models import Models
+    from runstream_registry.models.evaluations import Evaluations
+    from runstream_registry.models.lineage import Lineages
+    from runstream_registry.models.models import Models
+    from runstream_registry.models.tags import Tags
+    from runstream_registry.models.versions import Versions
     from runstream_registry.search.searches import Searches
-    from runstream_registry.tags import Tags
-    from runstream_registry.versions import Versions
 
     Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import grpc
 
     from runstream_registry.audit import Audit
-    from runstream_registry.policies import Policies
-    from runstream_registry.promotions import Promotions
-    from runstream_registry.requests import Requests
+    from runstream_registry.promotion.policies import Policies
+    from runstream_registry.promotion.promotions import Promotions
+    from runstream_registry.promotion.requests import Requests
 
     Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -12,14 +12,14 @@ from runstream_proto.registry.v1 import types_pb2 as types
 
 from runstream_registry import rules
 from runstream_registry.entities import IS_PROMPT_TAG, PROMPT_CONTENT_TAGS, ByAlias, ByNumber
-from runstream_registry.prompts import NewPromptVersion, template_of
-from runstream_registry.templates import Message, Template
+from runstream_registry.prompts.prompts import NewPromptVersion, template_of
+from runstream_registry.prompts.templates import Message, Template
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from runstream_registry.entities import Model, Selector, Version
-    from runstream_registry.prompt_links import PromptLink
+    from runstream_registry.prompts.prompt_links import PromptLink
 
 
 def new_version(request: pb.CreatePromptVersionRequest, actor: str) -> NewPromptVersion:

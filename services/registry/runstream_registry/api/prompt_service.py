@@ -15,17 +15,17 @@ from runstream_proto.registry.v1 import prompt_service_pb2_grpc as pb_grpc
 from runstream_registry import rules
 from runstream_registry.api import prompt_mapping as mapping
 from runstream_registry.api.actor import actor_of
-from runstream_registry.prompt_diff import diff_versions
-from runstream_registry.prompt_links import LinkFilter
-from runstream_registry.prompts import template_of
+from runstream_registry.prompts.prompt_diff import diff_versions
+from runstream_registry.prompts.prompt_links import LinkFilter
+from runstream_registry.prompts.prompts import template_of
+from runstream_registry.prompts.templates import render
 from runstream_registry.search.searches import Search
-from runstream_registry.templates import render
 
 if TYPE_CHECKING:
     import grpc
 
-    from runstream_registry.prompt_links import PromptLinks
-    from runstream_registry.prompts import Prompts
+    from runstream_registry.prompts.prompt_links import PromptLinks
+    from runstream_registry.prompts.prompts import Prompts
 
     Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from runstream_common.periodic import run_periodically
 
 if TYPE_CHECKING:
-    from runstream_registry.requests import Requests
+    from runstream_registry.promotion.requests import Requests
 
 REQUESTS_AT_ONCE: Final = 100
 

@@ -13,7 +13,7 @@ from runstream_common.errors import FailedPrecondition, NotFound, Unavailable
 from runstream_registry.api.model_service import ModelUseCases
 from runstream_registry.artifact_client import FileOwner, TreeFacts
 from runstream_registry.entities import NewVersion, RunFacts, Stage, Version
-from runstream_registry.models import NewModel
+from runstream_registry.models.models import NewModel
 
 EXTERNAL = "s3://models/one"
 

@@ -7,7 +7,7 @@ from runstream_contract.ids import new_run_id
 from runstream_registry.api.mapping import lineage_message
 from runstream_registry.entities import DatasetFact, Parent, RunFacts, Stage
 from runstream_registry.errors import VersionNotFound
-from runstream_registry.evaluations import NewEvaluation
+from runstream_registry.models.evaluations import NewEvaluation
 
 from services.registry.tests.models.support import Registry
 

@@ -10,7 +10,7 @@ from runstream_common.violations import Violations
 from runstream_registry import rules
 from runstream_registry.entities import ByAlias, ByNumber
 from runstream_registry.errors import ModelNameTaken, ModelNotFound, PromptImmutable, VersionNotFound
-from runstream_registry.models import NewModel
+from runstream_registry.models.models import NewModel
 
 from services.registry.tests.models.support import Registry
 

@@ -12,8 +12,8 @@ from runstream_contract.ids import new_run_id
 from runstream_registry.artifact_client import FileOwner, with_host
 from runstream_registry.entities import ByAlias, ByNumber, ByStage, Parent, Stage
 from runstream_registry.errors import NoFiles, SourceNotFound
-from runstream_registry.mlmodel import read_mlmodel
-from runstream_registry.source_uris import (
+from runstream_registry.models.mlmodel import read_mlmodel
+from runstream_registry.models.source_uris import (
     ExternalFiles,
     LoggedModelFiles,
     RunFiles,

@@ -9,7 +9,7 @@ from runstream_common.errors import InvalidArgument
 from runstream_contract.ids import new_run_id
 from runstream_registry.entities import ByAlias, ByNumber, ByStage, NewVersion, Parent, Stage, VersionStatus
 from runstream_registry.errors import AliasNotFound, ModelNotFound, VersionIdTaken, VersionNotFound
-from runstream_registry.versions import VersionUpdate
+from runstream_registry.models.versions import VersionUpdate
 
 from services.registry.tests.models.support import EXTERNAL, Registry
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from runstream_registry.artifact_client import Verification
 from runstream_registry.entities import Stage, VersionStatus
-from runstream_registry.gates import Case, Evidence, judge_all
 from runstream_registry.policy.documents import read_document
 from runstream_registry.policy.entities import ArtifactRule, Policy
+from runstream_registry.promotion.gates import Case, Evidence, judge_all
 from runstream_registry.promotion_entities import (
     Decision,
     EvaluationFact,

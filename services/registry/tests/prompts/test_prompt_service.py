@@ -23,8 +23,8 @@ from runstream_proto.registry.v1 import promotion_service_pb2 as promotions_pb
 from runstream_proto.registry.v1 import prompt_service_pb2 as pb
 from runstream_proto.registry.v1 import types_pb2 as types
 from runstream_proto.registry.v1 import webhook_service_pb2 as webhooks_pb
-from runstream_registry import prompts
 from runstream_registry.notices import EXAMPLES
+from runstream_registry.prompts import prompts
 
 CHAT = pb.Template(
     chat=pb.Chat(

@@ -8,7 +8,7 @@ import math
 import pytest
 from runstream_common.errors import InvalidArgument
 from runstream_common.violations import Violations
-from runstream_registry.prompt_settings import model_config_json, response_format_json
+from runstream_registry.prompts.prompt_settings import model_config_json, response_format_json
 
 
 def violated(check, value) -> set[str]:

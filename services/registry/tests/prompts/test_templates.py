@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from runstream_common.errors import InvalidArgument
-from runstream_registry.templates import (
+from runstream_registry.prompts.templates import (
     MAX_RENDERED_LENGTH,
     Message,
     Template,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from runstream_registry import text_diff
-from runstream_registry.text_diff import unified_diff
+from runstream_registry.prompts import text_diff
+from runstream_registry.prompts.text_diff import unified_diff
 
 NAMES = ("p/1", "p/2")
 

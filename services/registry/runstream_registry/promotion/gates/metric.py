@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from runstream_registry.gates.case import Case, Verdict
+from runstream_registry.promotion.gates.case import Case, Verdict
 
 if TYPE_CHECKING:
     from decimal import Decimal

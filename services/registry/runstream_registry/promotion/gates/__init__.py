@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from runstream_registry.gates import approvals, artifacts, evaluation, freeze, metric, signature, tag
-from runstream_registry.gates.case import Case, Evidence, Verdict
 from runstream_registry.policy.entities import (
     ApprovalRule,
     ArtifactRule,
@@ -18,6 +16,16 @@ from runstream_registry.policy.entities import (
     SignatureRule,
     TagRule,
 )
+from runstream_registry.promotion.gates import (
+    approvals,
+    artifacts,
+    evaluation,
+    freeze,
+    metric,
+    signature,
+    tag,
+)
+from runstream_registry.promotion.gates.case import Case, Evidence, Verdict
 from runstream_registry.promotion_entities import RuleOutcome
 
 if TYPE_CHECKING:

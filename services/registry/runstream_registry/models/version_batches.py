@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from runstream_common.errors import FieldViolation, InvalidArgument, PlatformError, Unavailable
 
-from runstream_registry import model_changes
 from runstream_registry.changes import record_changes
 from runstream_registry.entities import IS_PROMPT_TAG, PROMPT_SOURCES, is_prompt
 from runstream_registry.errors import ModelNotFound, VersionIdTaken
-from runstream_registry.models import NewModel, insert_model
+from runstream_registry.models import model_changes
+from runstream_registry.models.models import NewModel, insert_model
 from runstream_registry.store import model_repository, version_queries, version_repository
 
 if TYPE_CHECKING:

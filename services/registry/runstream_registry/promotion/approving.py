@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runstream_registry.gates import approvals
 from runstream_registry.policy.entities import ApprovalRule
+from runstream_registry.promotion.gates import approvals
 from runstream_registry.promotion_errors import NotAnApprover
 
 if TYPE_CHECKING:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from runstream_registry.artifact_client import FileOwner
-from runstream_registry.gates.artifacts import kept_by_us
 from runstream_registry.policy.entities import ArtifactRule, MetricRule
+from runstream_registry.promotion.gates.artifacts import kept_by_us
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from runstream_registry.artifact_client import Verification
     from runstream_registry.entities import RunFacts
-    from runstream_registry.gates.case import Evidence
     from runstream_registry.policy.entities import Policy
+    from runstream_registry.promotion.gates.case import Evidence
     from runstream_registry.promotion_entities import TargetFacts, VersionFacts
 
     class RunReader(Protocol):

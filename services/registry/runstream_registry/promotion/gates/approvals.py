@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runstream_registry.gates.case import Case, Verdict
+from runstream_registry.promotion.gates.case import Case, Verdict
 
 if TYPE_CHECKING:
     from runstream_registry.policy.entities import ApprovalRule, PolicyDocument

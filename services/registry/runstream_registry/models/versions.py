@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from runstream_common.errors import InvalidArgument
 from runstream_contract.ids import new_batch_id
 
-from runstream_registry import model_changes
 from runstream_registry.changes import record_change
 from runstream_registry.entities import (
     IS_PROMPT_TAG,
@@ -19,11 +18,12 @@ from runstream_registry.entities import (
     is_prompt,
 )
 from runstream_registry.errors import ModelNotFound, VersionIdTaken
-from runstream_registry.lookups import existing, existing_version
-from runstream_registry.models import NewModel, locked_model
-from runstream_registry.source_uris import ExternalFiles, parse_source
+from runstream_registry.models import model_changes
+from runstream_registry.models.lookups import existing, existing_version
+from runstream_registry.models.models import NewModel, locked_model
+from runstream_registry.models.source_uris import ExternalFiles, parse_source
+from runstream_registry.models.version_batches import PreparedVersion
 from runstream_registry.store import model_queries, model_repository, version_queries, version_repository
-from runstream_registry.version_batches import PreparedVersion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from runstream_common.database import Database
 
     from runstream_registry.entities import NewVersion, Selector, Stage
-    from runstream_registry.sources import SourceFacts, Sources
-    from runstream_registry.version_batches import VersionBatcher
+    from runstream_registry.models.sources import SourceFacts, Sources
+    from runstream_registry.models.version_batches import VersionBatcher
 
 
 @dataclass(frozen=True, slots=True)

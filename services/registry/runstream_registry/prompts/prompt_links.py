@@ -13,7 +13,7 @@ from runstream_contract.names import is_run_id
 
 from runstream_registry import rules
 from runstream_registry.errors import VersionNotFound
-from runstream_registry.prompts import prompt_id
+from runstream_registry.prompts.prompts import prompt_id
 from runstream_registry.store import prompt_link_repository as repository
 from runstream_registry.store.prompt_link_repository import LinkFilter, PromptLink
 
@@ -69,6 +69,8 @@ class PromptLinks:
             raise InvalidArgument.of("name", "is required unless kind and id are given")
         if wanted.version and not wanted.name:
             raise InvalidArgument.of("name", "is required with a version")
+        if wanted.name:
+            rules.required_name(wanted.name)
         async with self._database.driver() as connection:
             model_id = await prompt_id(connection, wanted.name) if wanted.name else None
             return await repository.select_page(connection, wanted, model_id, before, limit)

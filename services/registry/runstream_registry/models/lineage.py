@@ -9,7 +9,7 @@ import structlog
 from runstream_common.errors import PlatformError
 from runstream_contract.names import is_run_id
 
-from runstream_registry.lookups import existing
+from runstream_registry.models.lookups import existing
 from runstream_registry.store import lineage_queries
 
 if TYPE_CHECKING:

@@ -15,19 +15,19 @@ import structlog
 from runstream_common.errors import DeadlineExceeded, Unavailable
 from runstream_contract.ids import new_batch_id
 
-from runstream_registry import promotion_metrics
 from runstream_registry.changes import record_change
 from runstream_registry.entities import GIT_COMMIT_TAG
 from runstream_registry.errors import ModelNotFound
-from runstream_registry.gates import Case, Evidence, judge_all
-from runstream_registry.gates.gathering import needs_of
-from runstream_registry.promotion_changes import promotion_change
+from runstream_registry.promotion import promotion_metrics
+from runstream_registry.promotion.gates import Case, Evidence, judge_all
+from runstream_registry.promotion.gates.gathering import needs_of
+from runstream_registry.promotion.promotion_changes import promotion_change
+from runstream_registry.promotion.situations import SituationReader
 from runstream_registry.promotion_entities import Promotion, PromotionResult, RequestState
 from runstream_registry.promotion_errors import (
     PromotionRefused,
     TooManyChanges,
 )
-from runstream_registry.situations import SituationReader
 from runstream_registry.store import (
     promotion_facts,
     promotion_queries,
@@ -42,15 +42,15 @@ if TYPE_CHECKING:
     from runstream_common.clock import Clock
     from runstream_common.database import Database
 
-    from runstream_registry.gates.gathering import EvidenceSource
-    from runstream_registry.policies import PolicyReader
+    from runstream_registry.promotion.gates.gathering import EvidenceSource
+    from runstream_registry.promotion.policies import PolicyReader
+    from runstream_registry.promotion.situations import Situation
     from runstream_registry.promotion_entities import (
         PromotionOrder,
         RuleOutcome,
         Target,
         VersionFacts,
     )
-    from runstream_registry.situations import Situation
 
 log = structlog.get_logger(__name__)
 

@@ -9,6 +9,7 @@ from runstream_common.errors import InvalidArgument
 
 from runstream_registry.entities import Stage, VersionStatus
 from runstream_registry.errors import ModelNotFound, VersionNotFound
+from runstream_registry.promotion.rollbacks import previous_version
 from runstream_registry.promotion_entities import RequestState
 from runstream_registry.promotion_errors import (
     CurrentVersionChanged,
@@ -16,7 +17,6 @@ from runstream_registry.promotion_errors import (
     RequestNotOpen,
     VersionNotReady,
 )
-from runstream_registry.rollbacks import previous_version
 from runstream_registry.store import promotion_facts, request_repository
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from asyncpg import Connection
     from runstream_common.clock import Clock
 
-    from runstream_registry.policies import PolicyReader
     from runstream_registry.policy.entities import Policy
+    from runstream_registry.promotion.policies import PolicyReader
     from runstream_registry.promotion_entities import PromotionOrder, Request, TargetFacts, VersionFacts
 
 RETIRED = frozenset({Stage.NONE, Stage.ARCHIVED})

@@ -22,9 +22,9 @@ from runstream_registry.errors import (
     SourceNotFound,
     VersionNotFound,
 )
-from runstream_registry.lookups import existing_version
-from runstream_registry.mlmodel import FILE_NAME, MAX_BYTES, ModelFacts, read_mlmodel
-from runstream_registry.source_uris import (
+from runstream_registry.models.lookups import existing_version
+from runstream_registry.models.mlmodel import FILE_NAME, MAX_BYTES, ModelFacts, read_mlmodel
+from runstream_registry.models.source_uris import (
     VERSION_ROOT,
     VERSION_SCHEME,
     ExternalFiles,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from runstream_registry.artifact_client import TreeFacts
     from runstream_registry.entities import NewVersion, Version
-    from runstream_registry.source_uris import Source
+    from runstream_registry.models.source_uris import Source
 
 COPIED = "copied"
 """Relation of a version to the one that it was registered from."""

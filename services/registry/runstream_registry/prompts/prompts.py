@@ -19,10 +19,10 @@ from runstream_registry.entities import (
     NewVersion,
 )
 from runstream_registry.errors import AliasNotFound, ModelNameTaken, PromptNotFound, VersionNotFound
-from runstream_registry.prompt_settings import model_config_json, response_format_json
+from runstream_registry.prompts.prompt_settings import model_config_json, response_format_json
+from runstream_registry.prompts.templates import Template, check_variables, stored_template
 from runstream_registry.search.fields import MODEL_FIELDS
 from runstream_registry.store import model_queries, prompt_queries, version_queries
-from runstream_registry.templates import Template, check_variables, stored_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from runstream_common.database import Database
 
     from runstream_registry.entities import Model, Selector, Version
+    from runstream_registry.models.versions import Versions
     from runstream_registry.search.searches import Search, Searches
-    from runstream_registry.versions import Versions
 
 TYPE_TAG: Final = "_mlflow_prompt_type"
 RESPONSE_FORMAT_TAG: Final = "_mlflow_prompt_response_format"

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runstream_registry.entities import ByNumber
-from runstream_registry.prompts import template_of
-from runstream_registry.text_diff import unified_diff
+from runstream_registry.prompts.prompts import template_of
+from runstream_registry.prompts.text_diff import unified_diff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runstream_registry.entities import Version
-    from runstream_registry.prompts import Prompts
+    from runstream_registry.prompts.prompts import Prompts
 
 
 @dataclass(frozen=True, slots=True)

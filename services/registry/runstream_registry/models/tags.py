@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runstream_registry import model_changes
 from runstream_registry.changes import record_change
 from runstream_registry.entities import IS_PROMPT_TAG, PROMPT_CONTENT_TAGS
 from runstream_registry.errors import PromptImmutable
-from runstream_registry.lookups import existing
-from runstream_registry.models import locked_model
+from runstream_registry.models import model_changes
+from runstream_registry.models.lookups import existing
+from runstream_registry.models.models import locked_model
 from runstream_registry.store import model_repository, version_repository
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ import structlog
 from runstream_common.errors import PlatformError
 from runstream_contract.ids import new_batch_id
 
-from runstream_registry.approving import check_decision, missing_approvals, request_hours
 from runstream_registry.changes import record_change
 from runstream_registry.errors import ModelNotFound
-from runstream_registry.gates import APPROVALS
+from runstream_registry.promotion.approving import check_decision, missing_approvals, request_hours
+from runstream_registry.promotion.gates import APPROVALS
+from runstream_registry.promotion.request_changes import CREATED, DECIDED, EXPIRED, FAILED, request_change
 from runstream_registry.promotion_entities import (
     Decision,
     Promotion,
@@ -29,7 +30,6 @@ from runstream_registry.promotion_errors import (
     RequestNotFound,
     RequestNotOpen,
 )
-from runstream_registry.request_changes import CREATED, DECIDED, EXPIRED, FAILED, request_change
 from runstream_registry.store import promotion_facts, request_repository
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from runstream_common.clock import Clock
     from runstream_common.database import Database
 
-    from runstream_registry.policies import PolicyReader
-    from runstream_registry.promotions import Promotions
+    from runstream_registry.promotion.policies import PolicyReader
+    from runstream_registry.promotion.promotions import Promotions
 
 log = structlog.get_logger(__name__)
 

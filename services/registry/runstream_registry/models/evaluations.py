@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstream_registry import model_changes
 from runstream_registry.changes import record_change
-from runstream_registry.lookups import existing
-from runstream_registry.models import locked_model
+from runstream_registry.models import model_changes
+from runstream_registry.models.lookups import existing
+from runstream_registry.models.models import locked_model
 from runstream_registry.store import version_repository
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from runstream_registry import model_changes
 from runstream_registry.changes import record_change
 from runstream_registry.entities import Model, is_prompt
 from runstream_registry.errors import ModelNameTaken, ModelNotFound
+from runstream_registry.models import model_changes
 from runstream_registry.store import model_queries, model_repository
 
 if TYPE_CHECKING:
