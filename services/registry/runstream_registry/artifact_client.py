@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
-import aiohttp
 import grpc
-from runstream_common.errors import Unavailable
+from runstream_common.errors import FailedPrecondition, NotFound
 from runstream_common.rpc.status import from_rpc_error
 from runstream_proto.artifact.v1 import artifact_service_pb2 as pb
 from runstream_proto.artifact.v1 import types_pb2 as types
@@ -23,7 +21,8 @@ CALL_TIMEOUT_SECONDS = 30.0
 VERIFY_TIMEOUT_SECONDS = 3600.0
 """Reading and hashing every byte of a large model takes minutes."""
 
-RETRY_AFTER_SECONDS = 1.0
+FILE_TOO_LARGE = "FILE_TOO_LARGE"
+"""Why ``ReadArtifact`` refuses a large file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +76,11 @@ class ArtifactClient:
 
     Args:
         channel: to the service.
-        host: by which the service is reached; stands in URLs that name none.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, host: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
         # The generated stub does not know that the channel is an asynchronous one.
         self._files: Any = ArtifactServiceStub(channel)
-        self._host = host
 
     async def copy_sealed(self, source: FileOwner, path: str, target: FileOwner) -> TreeFacts:
         """Copy a file or directory to the root of another tree and make that immutable; repeating it is harmless.
@@ -124,45 +121,19 @@ class ArtifactClient:
         """A small file's content; None when there is none or it is larger than ``max_bytes``.
 
         Raises:
-            Unavailable: the artifact service or the object store is away.
+            PlatformError: what the artifact service answered, or Unavailable when it or the object store is away.
         """
-        request = pb.CreateDownloadsRequest(owner=owner.message(), paths=[path])
+        request = pb.ReadArtifactRequest(owner=owner.message(), path=path, max_bytes=max_bytes)
         try:
-            answer = await self._files.CreateDownloads(request, timeout=CALL_TIMEOUT_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                return None
-            raise from_rpc_error(error) from error
-        download = answer.downloads[0]
-        if download.artifact.size_bytes > max_bytes:
+            answer = await _called(self._files.ReadArtifact(request, timeout=CALL_TIMEOUT_SECONDS))
+        except NotFound:
             return None
-        return await self._fetch(download.request, download.artifact.size_bytes)
-
-    async def _fetch(self, request: types.SignedRequest, size_bytes: int) -> bytes:
-        url = with_host(request.url, self._host)
-        timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_SECONDS)
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.request(request.method, url, headers=dict(request.headers)) as response,
-            ):
-                response.raise_for_status()
-                return await response.content.readexactly(size_bytes)
-        except (aiohttp.ClientError, TimeoutError, EOFError) as error:
-            raise Unavailable(
-                f"the object store did not deliver a file: {type(error).__name__}",
-                reason="OBJECT_STORE_UNAVAILABLE",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-            ) from error
-
-
-def with_host(url: str, host: str) -> str:
-    """The URL with a host; one without means the host by which the service was reached."""
-    parts = urlsplit(url)
-    if parts.hostname:
-        return url
-    port = f":{parts.port}" if parts.port else ""
-    return urlunsplit(parts._replace(netloc=f"{host}{port}"))
+        except FailedPrecondition as error:
+            if error.reason == FILE_TOO_LARGE:
+                return None
+            raise
+        content: bytes = answer.content
+        return content
 
 
 async def _called(call: Awaitable[Any]) -> Any:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from runstream_common.bus.postgres_listener import PostgresListener
 
 from runstream_registry.api.webhook_service import WebhookService
-from runstream_registry.deliveries import Deliveries
-from runstream_registry.delivery import WebhookSender
 from runstream_registry.jobs.deliver_webhooks import DeliveryWorker, WorkerLimits
 from runstream_registry.jobs.expire_deliveries import DeliveryExpiry, run_expire_deliveries
-from runstream_registry.retrying import RetryRule
 from runstream_registry.store.delivery_queue import CHANNEL
-from runstream_registry.webhook_secrets import SecretBox
-from runstream_registry.webhooks import Webhooks
+from runstream_registry.webhooks.deliveries import Deliveries
+from runstream_registry.webhooks.delivery import WebhookSender
+from runstream_registry.webhooks.retrying import RetryRule
+from runstream_registry.webhooks.webhook_secrets import SecretBox
+from runstream_registry.webhooks.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from runstream_common.clock import Clock

@@ -123,10 +123,9 @@ def _open_database(settings: RegistrySettings) -> Database:
 def _parts(settings: RegistrySettings) -> Parts:
     database, bus, channels = _open_database(settings), build_bus(settings), Channels(settings)
     clock = SystemClock()
-    host = settings.artifact_target.rpartition(":")[0] or "localhost"
     relay = OutboxRelay(database, outbox, bus, TOPICS)
     metadata = MetadataClient(channels.metadata)
-    artifacts = ArtifactClient(channels.artifact, host=host)
+    artifacts = ArtifactClient(channels.artifact)
     return Parts(
         settings=settings,
         clock=clock,

@@ -13,7 +13,7 @@ from runstream_registry import rules
 from runstream_registry.audit_hash import canonical_json
 from runstream_registry.entities import Stage
 from runstream_registry.promotion_entities import PromotionOrder, RequestState, Target, TargetKind
-from runstream_registry.webhook_rules import checked_id
+from runstream_registry.webhooks.webhook_rules import checked_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,7 +17,7 @@ from runstream_registry import rules
 from runstream_registry.api import promotion_mapping as mapping
 from runstream_registry.api.actor import actor_of
 from runstream_registry.api.time_pages import decode_time_token, encode_time_token
-from runstream_registry.webhook_rules import checked_id
+from runstream_registry.webhooks.webhook_rules import checked_id
 
 if TYPE_CHECKING:
     import grpc

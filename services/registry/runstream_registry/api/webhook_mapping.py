@@ -8,13 +8,13 @@ from runstream_common.errors import InvalidArgument
 from runstream_proto.registry.v1 import webhook_service_pb2 as pb
 
 from runstream_registry.webhook_entities import DeliveryState, WebhookEvent, WebhookStatus
-from runstream_registry.webhooks import WebhookDraft
+from runstream_registry.webhooks.webhooks import WebhookDraft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from runstream_registry.delivery import Answer
     from runstream_registry.webhook_entities import Delivery, Webhook
+    from runstream_registry.webhooks.delivery import Answer
 
 
 def created_draft(request: pb.CreateWebhookRequest) -> WebhookDraft:

@@ -12,13 +12,13 @@ from runstream_proto.registry.v1 import webhook_service_pb2_grpc as pb_grpc
 from runstream_registry.api import webhook_mapping as mapping
 from runstream_registry.api.actor import actor_of
 from runstream_registry.api.time_pages import decode_time_token, encode_time_token
-from runstream_registry.webhook_rules import checked_id
+from runstream_registry.webhooks.webhook_rules import checked_id
 
 if TYPE_CHECKING:
     import grpc
 
-    from runstream_registry.deliveries import Deliveries
-    from runstream_registry.webhooks import Webhooks
+    from runstream_registry.webhooks.deliveries import Deliveries
+    from runstream_registry.webhooks.webhooks import Webhooks
 
     Context = grpc.aio.ServicerContext[Any, Any]
 

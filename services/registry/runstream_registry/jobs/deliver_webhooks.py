@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from runstream_common.errors import PlatformError
 
-from runstream_registry import delivery_metrics
 from runstream_registry.store import delivery_repository
-from runstream_registry.webhooks import MAX_WEBHOOKS
+from runstream_registry.webhooks import delivery_metrics
+from runstream_registry.webhooks.webhooks import MAX_WEBHOOKS
 
 if TYPE_CHECKING:
     from runstream_common.database import Database
 
-    from runstream_registry.deliveries import Deliveries
     from runstream_registry.settings import RegistrySettings
     from runstream_registry.webhook_entities import ClaimedDelivery
+    from runstream_registry.webhooks.deliveries import Deliveries
 
 log = structlog.get_logger(__name__)
 

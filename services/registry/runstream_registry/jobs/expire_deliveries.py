@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from runstream_common.periodic import run_periodically
 
-from runstream_registry import delivery_metrics
 from runstream_registry.store import delivery_repository, webhook_repository
+from runstream_registry.webhooks import delivery_metrics
 
 if TYPE_CHECKING:
     from runstream_common.database import Database

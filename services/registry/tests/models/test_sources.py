@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runstream_common.errors import FailedPrecondition, InvalidArgument, Unavailable
 from runstream_contract.ids import new_run_id
-from runstream_registry.artifact_client import FileOwner, with_host
+from runstream_registry.artifact_client import FileOwner
 from runstream_registry.entities import ByAlias, ByNumber, ByStage, Parent, Stage
 from runstream_registry.errors import NoFiles, SourceNotFound
 from runstream_registry.models.mlmodel import read_mlmodel
@@ -228,14 +228,3 @@ async def test_a_repeated_call_repeats_the_copy_without_harm(registry: Registry)
 def test_what_an_mlmodel_file_says(content: bytes, problem: str) -> None:
     assert read_mlmodel(content).problem.startswith(problem)
     assert bool(read_mlmodel(content).problem) == bool(problem)
-
-
-@pytest.mark.parametrize(
-    ("url", "completed"),
-    [
-        ("http://:5072/blobs/x?sig=1", "http://inside:5072/blobs/x?sig=1"),
-        ("https://s3.example.org/b/x", "https://s3.example.org/b/x"),
-    ],
-)
-def test_a_url_without_a_host_means_the_artifact_services(url: str, completed: str) -> None:
-    assert with_host(url, "inside") == completed

@@ -14,7 +14,7 @@ from runstream_registry.jobs.deliver_webhooks import DeliveryWorker, WorkerLimit
 from runstream_registry.settings import RegistrySettings
 from runstream_registry.webhook_entities import Webhook, WebhookEvent
 from runstream_registry.webhook_wiring import WebhookParts
-from runstream_registry.webhooks import WebhookDraft
+from runstream_registry.webhooks.webhooks import WebhookDraft
 
 from services.registry.tests.webhooks.support import Receiver, running_receiver
 

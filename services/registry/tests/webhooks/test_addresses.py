@@ -6,8 +6,8 @@ import socket
 
 import aiohttp
 import pytest
-from runstream_registry.addresses import AddressRefused, PublicResolver, is_public
-from runstream_registry.delivery import WebhookSender, check_host
+from runstream_registry.webhooks.addresses import AddressRefused, PublicResolver, is_public
+from runstream_registry.webhooks.delivery import WebhookSender, check_host
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from runstream_registry.store import delivery_queue, delivery_repository
 from runstream_registry.store.delivery_queue import MAX_BODY_BYTES
 from runstream_registry.webhook_entities import DeliveryState, WebhookEvent, WebhookStatus
 from runstream_registry.webhook_wiring import WebhookParts
-from runstream_registry.webhooks import WebhookDraft
+from runstream_registry.webhooks.webhooks import WebhookDraft
 
 from services.registry.tests.webhooks.support import CREATED, hang_until, status, tell, until
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from runstream_registry.signatures import signed_headers
+from runstream_registry.webhooks.signatures import signed_headers
 
 from services.registry.tests.webhooks.support import CREATED, DEADLINE_SECONDS, tell
 

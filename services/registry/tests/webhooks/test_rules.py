@@ -11,13 +11,13 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from runstream_common.errors import FailedPrecondition, InvalidArgument
 from runstream_common.violations import Violations
-from runstream_registry import webhook_rules as rules
-from runstream_registry.delivery import Answer
 from runstream_registry.notices import EXAMPLES, Notice
-from runstream_registry.retrying import RetryRule
-from runstream_registry.signatures import signed_headers
 from runstream_registry.webhook_entities import StoredSecrets, WebhookEvent
-from runstream_registry.webhook_secrets import SecretBox, SecretUnreadable, new_secret
+from runstream_registry.webhooks import webhook_rules as rules
+from runstream_registry.webhooks.delivery import Answer
+from runstream_registry.webhooks.retrying import RetryRule
+from runstream_registry.webhooks.signatures import signed_headers
+from runstream_registry.webhooks.webhook_secrets import SecretBox, SecretUnreadable, new_secret
 
 
 def problem(check, *args, **kwargs) -> str:

@@ -10,8 +10,8 @@ from email.utils import formatdate
 
 import pytest
 from aiohttp import web
-from runstream_registry import delivery
-from runstream_registry.delivery import MAX_ANSWER_BYTES, WebhookSender
+from runstream_registry.webhooks import delivery
+from runstream_registry.webhooks.delivery import MAX_ANSWER_BYTES, WebhookSender
 
 from services.registry.tests.webhooks.support import hang_until, status
 

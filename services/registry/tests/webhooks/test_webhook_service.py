@@ -12,10 +12,10 @@ from runstream_common.rpc.server import build_server
 from runstream_common.rpc.status import from_rpc_error
 from runstream_proto.registry.v1 import webhook_service_pb2 as pb
 from runstream_proto.registry.v1.webhook_service_pb2_grpc import WebhookServiceStub
-from runstream_registry import deliveries, webhooks
 from runstream_registry.jobs.expire_deliveries import DeliveryExpiry
 from runstream_registry.store import delivery_repository
 from runstream_registry.webhook_wiring import WebhookParts
+from runstream_registry.webhooks import deliveries, webhooks
 from structlog.testing import capture_logs
 
 from services.registry.tests.webhooks.support import CREATED, status, tell

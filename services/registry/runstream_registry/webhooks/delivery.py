@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
-from runstream_registry.addresses import AddressRefused, PublicResolver, public_socket
+from runstream_registry.webhooks.addresses import AddressRefused, PublicResolver, public_socket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

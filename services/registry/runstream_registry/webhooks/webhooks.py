@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 from runstream_common.violations import Violations
 from yarl import URL
 
-from runstream_registry import webhook_rules as rules
 from runstream_registry.changes import WEBHOOKS_CHAIN, Change, record_change
-from runstream_registry.delivery import check_host
 from runstream_registry.errors import TooManyWebhooks, WebhookNotFound
 from runstream_registry.notices import event_name
 from runstream_registry.rules import text
 from runstream_registry.store import audit_repository, webhook_repository
 from runstream_registry.webhook_entities import Webhook, WebhookEvent, WebhookStatus
-from runstream_registry.webhook_rules import like_pattern
-from runstream_registry.webhook_secrets import SecretBox, new_secret
+from runstream_registry.webhooks import webhook_rules as rules
+from runstream_registry.webhooks.delivery import check_host
+from runstream_registry.webhooks.webhook_rules import like_pattern
+from runstream_registry.webhooks.webhook_secrets import SecretBox, new_secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from runstream_common.clock import Clock
     from runstream_common.database import Database
 
-    from runstream_registry.addresses import PublicResolver
     from runstream_registry.settings import RegistrySettings
+    from runstream_registry.webhooks.addresses import PublicResolver
 
 MAX_WEBHOOKS: Final = 500
 """Workers look at each of them for what is due."""

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from runstream_registry.delivery import Answer
+    from runstream_registry.webhooks.delivery import Answer
 
 RETRIED_STATUSES: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 """Refusals that pass by themselves; others below 500 are about the request, which stays as it is."""

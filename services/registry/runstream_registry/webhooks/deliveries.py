@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from runstream_common.violations import Violations
 
-from runstream_registry import webhook_rules
-from runstream_registry.delivery import Answer, WebhookSender
 from runstream_registry.errors import DeliveryNotFound, WebhookDisabled, WebhookNotFound
 from runstream_registry.notices import EXAMPLES, Notice
-from runstream_registry.signatures import signed_headers
 from runstream_registry.store import delivery_repository, webhook_repository
 from runstream_registry.store.delivery_queue import body_json
 from runstream_registry.webhook_entities import Attempt, ClaimedDelivery, DeliveryState
-from runstream_registry.webhook_secrets import SecretBox, SecretUnreadable
+from runstream_registry.webhooks import webhook_rules
+from runstream_registry.webhooks.delivery import Answer, WebhookSender
+from runstream_registry.webhooks.signatures import signed_headers
+from runstream_registry.webhooks.webhook_secrets import SecretBox, SecretUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from runstream_common.clock import Clock
     from runstream_common.database import Database
 
-    from runstream_registry.retrying import RetryRule
     from runstream_registry.webhook_entities import Delivery, StoredSecrets, WebhookEvent
+    from runstream_registry.webhooks.retrying import RetryRule
 
 log = structlog.get_logger(__name__)
 
