@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runstream_common.errors import FailedPrecondition, NotFound
+from runstream_common.errors import FailedPrecondition, Internal, NotFound
 
 if TYPE_CHECKING:
     from runstream_artifact.entities import Owner
@@ -75,6 +75,28 @@ class ArtifactExists(FailedPrecondition):
     def __init__(self, path: str) -> None:
         super().__init__(
             f"{path!r} exists; delete it first, or choose another path", metadata={"path": path[:250]}
+        )
+
+
+class FileTooLarge(FailedPrecondition):
+    """The file has more bytes than the caller wants to read."""
+
+    default_reason = "FILE_TOO_LARGE"
+
+    def __init__(self, path: str, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(
+            f"{path!r} has {size_bytes} bytes, more than {max_bytes}", metadata={"path": path[:250]}
+        )
+
+
+class ContentDamaged(Internal):
+    """The store has lost a verified file's content, or holds another one."""
+
+    default_reason = "CONTENT_DAMAGED"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"the object store no longer holds the content of {path!r}", metadata={"path": path[:250]}
         )
 
 

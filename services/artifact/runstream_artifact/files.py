@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from runstream_artifact.entities import Directory, StoredFile, Tree
-from runstream_artifact.errors import ArtifactNotFound
+from runstream_artifact.errors import ArtifactNotFound, ContentDamaged, FileTooLarge
 from runstream_artifact.page_tokens import decode_token, encode_token
 from runstream_artifact.paths import base_name
 from runstream_artifact.signing import SIGNED_AT_ONCE
@@ -14,12 +15,12 @@ from runstream_artifact.store import blob_repository, file_queries, tree_reposit
 from runstream_artifact.trees import lock_writable, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from runstream_common.database import Database
     from runstream_common.object_store.api import ObjectStore, SignedRequest
 
-    from runstream_artifact.entities import Entry, Owner
+    from runstream_artifact.entities import Blob, Entry, Owner
 
 EMPTY_TREE_DIGEST = bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 """SHA-256 of nothing."""
@@ -132,13 +133,7 @@ class Files:
         Raises:
             ArtifactNotFound: one of the paths is no file.
         """
-        async with self._database.driver() as connection:
-            tree = await file_queries.select_tree(connection, owner)
-            files = {} if tree is None else await file_queries.select_files(connection, tree[0], paths)
-            for path in paths:
-                if path not in files:
-                    raise ArtifactNotFound(owner, path)
-            blobs = await blob_repository.select_blobs(connection, (file.digest for file in files.values()))
+        files, blobs = await self._files_with_blobs(owner, paths)
         downloads = []
         for index, path in enumerate(paths):
             if index % SIGNED_AT_ONCE == SIGNED_AT_ONCE - 1:
@@ -152,3 +147,35 @@ class Files:
             )
             downloads.append((file, request))
         return downloads
+
+    async def read(self, owner: Owner, path: str, max_bytes: int) -> tuple[StoredFile, bytes]:
+        """A file with its content, which is compared with the digest.
+
+        Args:
+            max_bytes: largest size that is read.
+
+        Raises:
+            ArtifactNotFound: there is no such file.
+            FileTooLarge: it has more bytes.
+            ContentDamaged: the store does not have what was verified.
+        """
+        files, blobs = await self._files_with_blobs(owner, [path])
+        file = files[path]
+        if file.size_bytes > max_bytes:
+            raise FileTooLarge(path, file.size_bytes, max_bytes)
+        content = await self._store.read(blobs[file.digest].object_key, max_bytes)
+        if content is None or hashlib.sha256(content).digest() != file.digest:
+            raise ContentDamaged(path)
+        return file, content
+
+    async def _files_with_blobs(
+        self, owner: Owner, paths: Sequence[str]
+    ) -> tuple[Mapping[str, StoredFile], Mapping[bytes, Blob]]:
+        async with self._database.driver() as connection:
+            tree = await file_queries.select_tree(connection, owner)
+            files = {} if tree is None else await file_queries.select_files(connection, tree[0], paths)
+            for path in paths:
+                if path not in files:
+                    raise ArtifactNotFound(owner, path)
+            blobs = await blob_repository.select_blobs(connection, (file.digest for file in files.values()))
+        return files, blobs

@@ -254,6 +254,30 @@ async def test_an_owner_without_files_has_an_empty_tree(local_door: Door) -> Non
     )
 
 
+async def test_a_small_file_is_read_through_the_service(door: Door) -> None:
+    owner = run_owner()
+    await door.put(owner, FILES | {"empty": b""})
+
+    async def read(path: str, max_bytes: int = 0) -> pb.ReadArtifactResponse:
+        return await door.stub.ReadArtifact(
+            pb.ReadArtifactRequest(owner=owner, path=path, max_bytes=max_bytes)
+        )
+
+    answer = await read("model/MLmodel", len(FILES["model/MLmodel"]))
+    assert (answer.artifact.path, answer.content) == ("model/MLmodel", FILES["model/MLmodel"])
+    assert (await read("empty")).content == b""
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "has 7 bytes, more than 6"):
+        await read("model/MLmodel", 6)
+    for path in ("model", "absent"):
+        with refused(grpc.StatusCode.NOT_FOUND):
+            await read(path)
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, "max_bytes"):
+        await read("model/MLmodel", 1_048_577)
+    await door.parts.store.delete(blob_key(hashlib.sha256(FILES["plot.png"]).digest()))
+    with refused(grpc.StatusCode.INTERNAL):
+        await read("plot.png")
+
+
 @pytest.mark.parametrize("read_content", [False, True])
 async def test_verification_tells_what_is_missing_and_wrong(door: Door, read_content: bool) -> None:
     owner = run_owner()

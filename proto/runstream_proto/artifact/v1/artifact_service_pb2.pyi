@@ -600,6 +600,68 @@ class CreateDownloadsResponse(_message.Message):
 Global___CreateDownloadsResponse: _TypeAlias = CreateDownloadsResponse  # noqa: Y015
 
 @_typing.final
+class ReadArtifactRequest(_message.Message):
+    """Request of ReadArtifact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """File; required. NOT_FOUND when there is none."""
+    max_bytes: _builtins.int
+    """Largest size wanted in bytes, 1 to 1,048,576; 0 means 1,048,576. A larger file is FAILED_PRECONDITION with reason
+    FILE_TOO_LARGE.
+    """
+    @_builtins.property
+    def owner(self) -> _types_pb2.Owner:
+        """Required."""
+
+    def __init__(
+        self,
+        *,
+        owner: _types_pb2.Owner | None = ...,
+        path: _builtins.str = ...,
+        max_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_bytes", b"max_bytes", "owner", b"owner", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadArtifactRequest: _TypeAlias = ReadArtifactRequest  # noqa: Y015
+
+@_typing.final
+class ReadArtifactResponse(_message.Message):
+    """Answer of ReadArtifact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARTIFACT_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """All of the file, compared with its digest: INTERNAL with reason CONTENT_DAMAGED when the store has lost or changed it."""
+    @_builtins.property
+    def artifact(self) -> _types_pb2.Artifact:
+        """The file's entry."""
+
+    def __init__(
+        self,
+        *,
+        artifact: _types_pb2.Artifact | None = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadArtifactResponse: _TypeAlias = ReadArtifactResponse  # noqa: Y015
+
+@_typing.final
 class DeleteArtifactsRequest(_message.Message):
     """Request of DeleteArtifacts."""
 

@@ -76,6 +76,11 @@ class ArtifactServiceStub:
                 request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CreateDownloadsRequest.SerializeToString,
                 response_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CreateDownloadsResponse.FromString,
                 _registered_method=True)
+        self.ReadArtifact = channel.unary_unary(
+                '/runstream.artifact.v1.ArtifactService/ReadArtifact',
+                request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ReadArtifactRequest.SerializeToString,
+                response_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ReadArtifactResponse.FromString,
+                _registered_method=True)
         self.DeleteArtifacts = channel.unary_unary(
                 '/runstream.artifact.v1.ArtifactService/DeleteArtifacts',
                 request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.DeleteArtifactsRequest.SerializeToString,
@@ -167,6 +172,14 @@ class ArtifactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadArtifact(self, request, context):
+        """Reads a small file. For services: signed requests carry the address by which clients reach the store, and that need not
+        work from where a service runs. Clients use CreateDownloads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteArtifacts(self, request, context):
         """Deletes a file, or a directory with all below it. NOT_FOUND when there is none.
         """
@@ -244,6 +257,11 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     servicer.CreateDownloads,
                     request_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CreateDownloadsRequest.FromString,
                     response_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CreateDownloadsResponse.SerializeToString,
+            ),
+            'ReadArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadArtifact,
+                    request_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ReadArtifactRequest.FromString,
+                    response_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ReadArtifactResponse.SerializeToString,
             ),
             'DeleteArtifacts': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteArtifacts,
@@ -489,6 +507,33 @@ class ArtifactService:
             '/runstream.artifact.v1.ArtifactService/CreateDownloads',
             runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CreateDownloadsRequest.SerializeToString,
             runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CreateDownloadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.artifact.v1.ArtifactService/ReadArtifact',
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ReadArtifactRequest.SerializeToString,
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ReadArtifactResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,10 @@ class ArtifactServiceStub:
     """Reads one file's or directory's entry."""
     CreateDownloads: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.CreateDownloadsRequest, _artifact_service_pb2.CreateDownloadsResponse]
     """Signs requests to fetch files; they take a Range header."""
+    ReadArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.ReadArtifactRequest, _artifact_service_pb2.ReadArtifactResponse]
+    """Reads a small file. For services: signed requests carry the address by which clients reach the store, and that need not
+    work from where a service runs. Clients use CreateDownloads.
+    """
     DeleteArtifacts: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.DeleteArtifactsRequest, _artifact_service_pb2.DeleteArtifactsResponse]
     """Deletes a file, or a directory with all below it. NOT_FOUND when there is none."""
     CopyArtifacts: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.CopyArtifactsRequest, _artifact_service_pb2.CopyArtifactsResponse]
@@ -95,6 +99,10 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     """Reads one file's or directory's entry."""
     CreateDownloads: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.CreateDownloadsRequest, _artifact_service_pb2.CreateDownloadsResponse]  # type: ignore[assignment]
     """Signs requests to fetch files; they take a Range header."""
+    ReadArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ReadArtifactRequest, _artifact_service_pb2.ReadArtifactResponse]  # type: ignore[assignment]
+    """Reads a small file. For services: signed requests carry the address by which clients reach the store, and that need not
+    work from where a service runs. Clients use CreateDownloads.
+    """
     DeleteArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.DeleteArtifactsRequest, _artifact_service_pb2.DeleteArtifactsResponse]  # type: ignore[assignment]
     """Deletes a file, or a directory with all below it. NOT_FOUND when there is none."""
     CopyArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.CopyArtifactsRequest, _artifact_service_pb2.CopyArtifactsResponse]  # type: ignore[assignment]
@@ -179,6 +187,16 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_service_pb2.CreateDownloadsResponse, _abc.Awaitable[_artifact_service_pb2.CreateDownloadsResponse]]:
         """Signs requests to fetch files; they take a Range header."""
+
+    @_abc_1.abstractmethod
+    def ReadArtifact(
+        self,
+        request: _artifact_service_pb2.ReadArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.ReadArtifactResponse, _abc.Awaitable[_artifact_service_pb2.ReadArtifactResponse]]:
+        """Reads a small file. For services: signed requests carry the address by which clients reach the store, and that need not
+        work from where a service runs. Clients use CreateDownloads.
+        """
 
     @_abc_1.abstractmethod
     def DeleteArtifacts(

@@ -35,6 +35,8 @@ MAX_FILES = 1_000
 """Files, uploads, parts or paths in one call."""
 DEFAULT_PAGE_SIZE = 1_000
 MAX_PAGE_SIZE = 10_000
+MAX_READ_BYTES = 1_048_576
+"""Largest file that is read through this service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,16 @@ class ArtifactService(pb_grpc.ArtifactServiceServicer):
                 for file, signed in downloads
             ]
         )
+
+    async def ReadArtifact(
+        self, request: pb.ReadArtifactRequest, context: Context
+    ) -> pb.ReadArtifactResponse:
+        """Read a small file."""
+        if not 0 <= request.max_bytes <= MAX_READ_BYTES:
+            raise InvalidArgument.of("max_bytes", f"must be 0 to {MAX_READ_BYTES}")
+        owner, path = mapping.owner(request.owner), file_path(request.path, "path")
+        file, content = await self._use.files.read(owner, path, request.max_bytes or MAX_READ_BYTES)
+        return pb.ReadArtifactResponse(artifact=mapping.artifact_message(file), content=content)
 
     async def DeleteArtifacts(
         self, request: pb.DeleteArtifactsRequest, context: Context
