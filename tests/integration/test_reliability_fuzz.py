@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from runstream_proto.common.v1 import discovery_service_pb2, operations_service_pb2
 from runstream_proto.ingest.v1 import ingest_service_pb2
@@ -20,6 +19,7 @@ from runstream_proto.metadata.v1 import experiment_service_pb2, metric_service_p
 from runstream_proto.metadata.v1.experiment_service_pb2_grpc import ExperimentServiceStub
 from runstream_proto.metadata.v1.run_service_pb2_grpc import RunServiceStub
 
+from tests.support.fuzz_calls import FUZZED, NEVER, call
 from tests.support.load import create_run
 from tests.support.rpc_fuzz import KNOWN_RUN, Rpc, names_of, requests, rpcs_of
 
@@ -36,18 +36,6 @@ METADATA_RPCS = rpcs_of(
     discovery_service_pb2.DESCRIPTOR,
 )
 INGEST_RPCS = rpcs_of(ingest_service_pb2.DESCRIPTOR, discovery_service_pb2.DESCRIPTOR)
-EXAMPLES = int(os.environ.get("RUNSTREAM_TEST_FUZZ_EXAMPLES", "30"))
-"""For each RPC; more find more and take longer."""
-CALL_SECONDS = 0.3
-"""A request may legally ask to wait, or to follow for ever: then this ends it."""
-
-# INTERNAL and UNKNOWN are faults of the server's. UNIMPLEMENTED would be a door that leads nowhere.
-NEVER = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED}
-FUZZED = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 @pytest.fixture
@@ -56,23 +44,6 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     own = asyncio.new_event_loop()
     yield own
     own.close()
-
-
-async def call(channel: grpc.aio.Channel, rpc: Rpc, request: bytes) -> grpc.StatusCode:
-    """Send one request, read what comes until the time is up, and say how the call ended."""
-    try:
-        if rpc.request_streaming:
-            stream = channel.stream_stream(rpc.path)(iter([request]), timeout=CALL_SECONDS)
-        elif rpc.response_streaming:
-            stream = channel.unary_stream(rpc.path)(request, timeout=CALL_SECONDS)
-        else:
-            await channel.unary_unary(rpc.path)(request, timeout=CALL_SECONDS)
-            return grpc.StatusCode.OK
-        async for _ in stream:
-            pass
-    except grpc.aio.AioRpcError as error:
-        return error.code()
-    return grpc.StatusCode.OK
 
 
 async def prepare(stack: ServiceStack) -> None:
@@ -98,7 +69,7 @@ def fuzz(loop: asyncio.AbstractEventLoop, stack: ServiceStack, target: str, rpc:
     @given(st.data())
     def examples(data: st.DataObject) -> None:
         request = data.draw(requests(rpc))
-        assert loop.run_until_complete(call(channel, rpc, request)) not in NEVER
+        assert loop.run_until_complete(call(channel, rpc, request)).code not in NEVER
 
     examples()
     loop.run_until_complete(channel.close())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from google.protobuf.message import DecodeError
 from runstream_proto.common.v1 import operations_service_pb2 as pb
 
 from runstream_common.errors import FailedPrecondition, InvalidArgument
@@ -31,7 +32,7 @@ async def consume_events(
         FailedPrecondition: a request comes out of turn.
         PlatformError: as of ``Bus.consume``.
     """
-    start = _start_of(await anext(requests, None))
+    start = _start_of(await _next_of(requests))
     async with bus.consume(start.topic, start.group, from_beginning=start.from_beginning) as consumer:
         yield pb.ConsumeEventsResponse(started=pb.ConsumerStarted(created=consumer.created))
         steps = _Steps(requests)
@@ -81,7 +82,17 @@ class _Steps:
         await _ended(self._reading)
 
     async def _read(self) -> pb.ConsumeEventsRequest | None:
-        return await anext(self._requests, None)
+        return await _next_of(self._requests)
+
+
+async def _next_of(requests: AsyncIterator[pb.ConsumeEventsRequest]) -> pb.ConsumeEventsRequest | None:
+    """The next request; None at the end. What is no request at all is told as such: grpc only says that it failed."""
+    try:
+        return await anext(requests, None)
+    except DecodeError as error:
+        raise InvalidArgument.of(
+            "request", "is not a message of this method's request type", reason="MALFORMED_PROTOBUF"
+        ) from error
 
 
 async def _ended(task: asyncio.Task[Any]) -> None:
@@ -95,9 +106,16 @@ def _start_of(request: pb.ConsumeEventsRequest | None) -> pb.StartConsuming:
     if request is None or request.WhichOneof("step") != "start":
         raise InvalidArgument.of("start", "is required in the first request")
     for field in ("topic", "group"):
-        if not getattr(request.start, field):
-            raise InvalidArgument.of(f"start.{field}", "is required")
+        require_name(f"start.{field}", getattr(request.start, field))
     return request.start
+
+
+def require_name(field: str, value: str) -> None:
+    """Raise InvalidArgument when a name is missing, or has a character that no name of ours has."""
+    if not value:
+        raise InvalidArgument.of(field, "is required")
+    if not value.isprintable():
+        raise InvalidArgument.of(field, "must not contain control characters")
 
 
 async def _settle(consumer: EventConsumer, step: pb.ConsumeEventsRequest) -> None:

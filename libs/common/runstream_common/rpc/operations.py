@@ -12,7 +12,7 @@ from runstream_proto.common.v1 import operations_service_pb2_grpc
 from runstream_proto.common.v1.position_pb2 import Watermark
 
 from runstream_common.errors import InvalidArgument, PlatformError
-from runstream_common.rpc.consume_events import consume_events
+from runstream_common.rpc.consume_events import consume_events, require_name
 from runstream_common.rpc.events import event_answer
 from runstream_common.rpc.server import Registration
 
@@ -86,7 +86,9 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
     ) -> pb.ListDeadLettersResponse:
         """One page, group by group."""
         del context
-        _require("topic", request.topic)
+        require_name("topic", request.topic)
+        if request.group:
+            require_name("group", request.group)
         size = _bounded("page_size", request.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         groups = [request.group] if request.group else await self._bus.dead_letter_groups(request.topic)
         group, after = _read_token(request.page_token, groups)
@@ -109,7 +111,7 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
         """One letter with its value. Raises NotFound."""
         del context
         for field in ("topic", "group", "id"):
-            _require(field, getattr(request, field))
+            require_name(field, getattr(request, field))
         letter = await self._bus.get_dead_letter(request.topic, request.group, request.id)
         return pb.GetDeadLetterResponse(dead_letter=_letter(letter, with_value=True))
 
@@ -118,8 +120,8 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
     ) -> pb.ReplayDeadLettersResponse:
         """Send letters to their group once more."""
         del context
-        _require("topic", request.topic)
-        _require("group", request.group)
+        require_name("topic", request.topic)
+        require_name("group", request.group)
         limit = _bounded("limit", request.limit, DEFAULT_REPLAY, MAX_REPLAY)
         count = await self._bus.replay_dead_letters(
             request.topic, request.group, ids=list(request.ids), limit=limit
@@ -131,7 +133,7 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
     ) -> AsyncIterator[pb.TailEventsResponse]:
         """Events as they arrive, until the client ends the call."""
         del context
-        _require("topic", request.topic)
+        require_name("topic", request.topic)
         async for message in self._bus.tail(request.topic, from_beginning=request.from_beginning):
             yield event_answer(message)
 
@@ -152,7 +154,7 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
         """Forget a group that is not the platform's own. Raises NotFound, FailedPrecondition, PermissionDenied."""
         del context
         for field in ("topic", "group"):
-            _require(field, getattr(request, field))
+            require_name(field, getattr(request, field))
         await self._bus.delete_group(request.topic, request.group)
         return pb.DeleteConsumerGroupResponse()
 
@@ -241,11 +243,6 @@ def _read_token(token: str, groups: Sequence[str]) -> tuple[str, str | None]:
     if not separator or group not in groups:
         raise InvalidArgument.of("page_token", "is not a token of this list")
     return group, last or None
-
-
-def _require(field: str, value: str) -> None:
-    if not value:
-        raise InvalidArgument.of(field, "is required")
 
 
 def _bounded(field: str, value: int, default: int, most: int) -> int:
