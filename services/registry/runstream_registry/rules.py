@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from runstream_common.errors import InvalidArgument
 from runstream_contract.names import is_run_id
@@ -126,6 +127,20 @@ def version_id(text_id: str, violations: Violations, field: str = "version_id") 
     """Note an id that the client chose in another form than 32 lowercase hexadecimal characters."""
     if text_id and not is_run_id(text_id):
         violations.add(field, "must be 32 lowercase hexadecimal characters")
+
+
+def uuid_text(value: str, field: str) -> str:
+    """An id that we made: a UUID, in its usual form with hyphens.
+
+    Raises:
+        InvalidArgument: it is missing or no UUID.
+    """
+    if not value:
+        raise InvalidArgument.of(field, "is required")
+    try:
+        return str(UUID(value))
+    except ValueError as error:
+        raise InvalidArgument.of(field, "must be a UUID") from error
 
 
 def json_object(field: str, value: str, violations: Violations) -> None:

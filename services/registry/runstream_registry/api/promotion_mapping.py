@@ -12,8 +12,8 @@ from runstream_proto.registry.v1 import promotion_service_pb2 as pb
 from runstream_registry import rules
 from runstream_registry.audit_hash import canonical_json
 from runstream_registry.entities import Stage
+from runstream_registry.policy.documents import NAME_RULE, is_plain_name
 from runstream_registry.promotion_entities import PromotionOrder, RequestState, Target, TargetKind
-from runstream_registry.webhooks.webhook_rules import checked_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +57,17 @@ def reason(text: str, field: str = "reason") -> str:
     return text
 
 
+def role(name: str) -> str:
+    """The role in which somebody decides; empty means any.
+
+    Raises:
+        InvalidArgument: no policy can have such a role.
+    """
+    if name and not is_plain_name(name):
+        raise InvalidArgument.of("role", NAME_RULE)
+    return name
+
+
 def promote_order(request: pb.PromoteRequest, actor: str) -> PromotionOrder:
     """What a call of Promote wants.
 
@@ -75,7 +86,7 @@ def promote_order(request: pb.PromoteRequest, actor: str) -> PromotionOrder:
         expected_current=_expected(request),
         dry_run=request.dry_run,
         archive_existing=request.archive_existing,
-        request_id=checked_id(request.request_id, "request_id") if request.request_id else "",
+        request_id=rules.uuid_text(request.request_id, "request_id") if request.request_id else "",
     )
 
 

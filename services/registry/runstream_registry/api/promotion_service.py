@@ -17,7 +17,6 @@ from runstream_registry import rules
 from runstream_registry.api import promotion_mapping as mapping
 from runstream_registry.api.actor import actor_of
 from runstream_registry.api.time_pages import decode_time_token, encode_time_token
-from runstream_registry.webhooks.webhook_rules import checked_id
 
 if TYPE_CHECKING:
     import grpc
@@ -128,7 +127,8 @@ class PromotionService(pb_grpc.PromotionServiceServicer):
         target = mapping.target_or_none(request.target)
         if target is not None and not request.model:
             raise InvalidArgument.of("model", "is required with a target")
-        policies = await self._use.policies.find(request.model, target)
+        model = rules.required_name(request.model, "model") if request.model else ""
+        policies = await self._use.policies.find(model, target)
         return pb.ListPoliciesResponse(policies=[mapping.policy_message(policy) for policy in policies])
 
     async def DeletePolicy(
@@ -151,10 +151,10 @@ class PromotionService(pb_grpc.PromotionServiceServicer):
     ) -> pb.DecideRequestResponse:
         """Approve or reject."""
         decided, promotion = await self._use.requests.decide(
-            checked_id(request.request_id, "request_id"),
+            rules.uuid_text(request.request_id, "request_id"),
             actor=actor_of(context),
             approve=request.approve,
-            role=request.role,
+            role=mapping.role(request.role),
             comment=mapping.reason(request.comment, "comment"),
         )
         return pb.DecideRequestResponse(
@@ -164,7 +164,7 @@ class PromotionService(pb_grpc.PromotionServiceServicer):
 
     async def GetRequest(self, request: pb.GetRequestRequest, context: Context) -> pb.GetRequestResponse:
         """Read one."""
-        found = await self._use.requests.get(checked_id(request.request_id, "request_id"))
+        found = await self._use.requests.get(rules.uuid_text(request.request_id, "request_id"))
         return pb.GetRequestResponse(request=mapping.request_message(found))
 
     async def ListRequests(

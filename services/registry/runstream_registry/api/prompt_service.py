@@ -122,7 +122,8 @@ class PromptService(pb_grpc.PromptServiceServicer):
     ) -> pb.ListPromptLinksResponse:
         """One page of uses."""
         version = rules.version_number(request.version) if request.version else 0
-        wanted = LinkFilter(request.name, version, request.kind, request.id)
+        name = rules.required_name(request.name) if request.name else ""
+        wanted = LinkFilter(name, version, request.kind, request.id)
         scope = ("links", *dataclasses.astuple(wanted))
         before = _decode(request.page_token, *scope)
         size = _page_size(request.page_size)

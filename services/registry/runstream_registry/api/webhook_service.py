@@ -9,10 +9,10 @@ from runstream_common.search.pages import checked_page_size
 from runstream_proto.registry.v1 import webhook_service_pb2 as pb
 from runstream_proto.registry.v1 import webhook_service_pb2_grpc as pb_grpc
 
+from runstream_registry import rules
 from runstream_registry.api import webhook_mapping as mapping
 from runstream_registry.api.actor import actor_of
 from runstream_registry.api.time_pages import decode_time_token, encode_time_token
-from runstream_registry.webhooks.webhook_rules import checked_id
 
 if TYPE_CHECKING:
     import grpc
@@ -52,7 +52,7 @@ class WebhookService(pb_grpc.WebhookServiceServicer):
 
     async def GetWebhook(self, request: pb.GetWebhookRequest, context: Context) -> pb.GetWebhookResponse:
         """Read one."""
-        webhook = await self._webhooks.get(checked_id(request.webhook_id, "webhook_id"))
+        webhook = await self._webhooks.get(rules.uuid_text(request.webhook_id, "webhook_id"))
         return pb.GetWebhookResponse(webhook=mapping.webhook_message(webhook))
 
     async def ListWebhooks(
@@ -74,7 +74,7 @@ class WebhookService(pb_grpc.WebhookServiceServicer):
         self, request: pb.UpdateWebhookRequest, context: Context
     ) -> pb.UpdateWebhookResponse:
         """Change what is given."""
-        webhook_id = checked_id(request.webhook_id, "webhook_id")
+        webhook_id = rules.uuid_text(request.webhook_id, "webhook_id")
         draft = mapping.updated_draft(request)
         webhook = await self._webhooks.update(webhook_id, draft, actor=actor_of(context))
         return pb.UpdateWebhookResponse(webhook=mapping.webhook_message(webhook))
@@ -83,13 +83,13 @@ class WebhookService(pb_grpc.WebhookServiceServicer):
         self, request: pb.DeleteWebhookRequest, context: Context
     ) -> pb.DeleteWebhookResponse:
         """Delete with its log."""
-        webhook_id = checked_id(request.webhook_id, "webhook_id")
+        webhook_id = rules.uuid_text(request.webhook_id, "webhook_id")
         await self._webhooks.delete(webhook_id, actor=actor_of(context))
         return pb.DeleteWebhookResponse()
 
     async def TestWebhook(self, request: pb.TestWebhookRequest, context: Context) -> pb.TestWebhookResponse:
         """Send an example now."""
-        webhook_id = checked_id(request.webhook_id, "webhook_id")
+        webhook_id = rules.uuid_text(request.webhook_id, "webhook_id")
         event = mapping.events([request.event])[0] if request.HasField("event") else None
         return mapping.test_message(await self._deliveries.test(webhook_id, event))
 
@@ -97,7 +97,7 @@ class WebhookService(pb_grpc.WebhookServiceServicer):
         self, request: pb.RotateSecretRequest, context: Context
     ) -> pb.RotateSecretResponse:
         """Give a new secret."""
-        webhook_id = checked_id(request.webhook_id, "webhook_id")
+        webhook_id = rules.uuid_text(request.webhook_id, "webhook_id")
         secret = await self._webhooks.rotate_secret(
             webhook_id, request.secret, request.overlap_hours, actor=actor_of(context)
         )
@@ -107,7 +107,7 @@ class WebhookService(pb_grpc.WebhookServiceServicer):
         self, request: pb.ListDeliveriesRequest, context: Context
     ) -> pb.ListDeliveriesResponse:
         """One page of the log."""
-        webhook_id = checked_id(request.webhook_id, "webhook_id")
+        webhook_id = rules.uuid_text(request.webhook_id, "webhook_id")
         state = mapping.delivery_state(request.state)
         after = decode_time_token(request.page_token, "deliveries", webhook_id, int(state or 0))
         page, more = await self._deliveries.page(webhook_id, state, after, _page_size(request.page_size))
@@ -123,7 +123,7 @@ class WebhookService(pb_grpc.WebhookServiceServicer):
         self, request: pb.RedeliverWebhookRequest, context: Context
     ) -> pb.RedeliverWebhookResponse:
         """Make due again."""
-        await self._deliveries.redeliver(checked_id(request.delivery_id, "delivery_id"))
+        await self._deliveries.redeliver(rules.uuid_text(request.delivery_id, "delivery_id"))
         return pb.RedeliverWebhookResponse()
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
-from runstream_common.errors import InvalidArgument
 from yarl import URL
 
 from runstream_registry.notices import EXAMPLES
@@ -128,17 +126,3 @@ def like_pattern(glob: str) -> str:
         return "%"
     escaped = glob.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
     return escaped.replace("*", "%").replace("?", "_")
-
-
-def checked_id(text: str, field: str) -> str:
-    """A UUID in its usual form with hyphens.
-
-    Raises:
-        InvalidArgument: it is missing or no UUID.
-    """
-    if not text:
-        raise InvalidArgument.of(field, "is required")
-    try:
-        return str(UUID(text))
-    except ValueError as error:
-        raise InvalidArgument.of(field, "must be a UUID") from error

@@ -377,7 +377,8 @@ async def test_a_link_needs_a_version_that_is_there(client):
 
 
 @pytest.mark.parametrize(
-    ("fields", "wrong"), [({}, {"name"}), ({"id": "x"}, {"kind"}), ({"kind": "run"}, {"name"})]
+    ("fields", "wrong"),
+    [({}, {"name"}), ({"name": "a\0b"}, {"name"}), ({"id": "x"}, {"kind"}), ({"kind": "run"}, {"name"})],
 )
 async def test_a_list_of_links_needs_a_side_to_start_from(client, fields, wrong):
     error = await refusal(client.prompts.ListPromptLinks(pb.ListPromptLinksRequest(**fields)))
