@@ -73,7 +73,6 @@ class VersionFacts:
     signed: bool
     artifact_uri: str
     artifact_digest: str
-    artifact_file_count: int
     tags: Mapping[str, str] = field(default_factory=dict)
     evaluations: Mapping[str, EvaluationFact] = field(default_factory=dict)
 

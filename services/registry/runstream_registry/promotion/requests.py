@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -180,7 +181,8 @@ class Requests:
         async with self._database.driver() as connection:
             request_ids = await request_repository.select_expired(connection, now_ms, limit)
         for request_id in request_ids:
-            await self._expire(request_id, now_ms)
+            with suppress(ModelNotFound, RequestNotFound):  # deleted since it was found
+                await self._expire(request_id, now_ms)
         if request_ids:
             self._wake()
         return len(request_ids)
@@ -193,12 +195,13 @@ class Requests:
                 connection, now_ms, now_ms - LEFT_BEHIND_MS, limit
             )
         for request_id in request_ids:
-            await self._carry_out(await self.get(request_id))
+            with suppress(ModelNotFound, RequestNotFound):  # deleted since it was found
+                await self._carry_out(await self.get(request_id))
         return len(request_ids)
 
     async def _insert(self, request: Request, now_ms: int) -> None:
         async with self._database.driver() as connection, connection.transaction():
-            if await promotion_facts.lock_model(connection, request.name) is None:
+            if not await promotion_facts.lock_model_id(connection, request.model_id):
                 raise ModelNotFound(request.name)
             same = await request_repository.select_open(
                 connection, request.model_id, request.version, request.target, now_ms
@@ -319,7 +322,7 @@ class Requests:
         request = await request_repository.select_one(connection, request_id)
         if request is None:
             raise RequestNotFound(request_id)
-        if await promotion_facts.lock_model(connection, request.name) != request.model_id:
+        if not await promotion_facts.lock_model_id(connection, request.model_id):
             raise ModelNotFound(request.name)
         return await request_repository.select_one(connection, request_id) or request
 

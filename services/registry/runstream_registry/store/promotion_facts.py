@@ -18,12 +18,16 @@ LOCK_MODEL = """
 SELECT model_id FROM registry.model WHERE name = $1 AND deleted_time_ms IS NULL FOR NO KEY UPDATE
 """
 
+LOCK_MODEL_ID = """
+SELECT model_id FROM registry.model WHERE model_id = $1 AND deleted_time_ms IS NULL FOR NO KEY UPDATE
+"""
+
 SELECT_MODEL_ID = "SELECT model_id FROM registry.model WHERE name = $1 AND deleted_time_ms IS NULL"
 
 SELECT_FACTS = """
 SELECT m.model_id, m.name, m.prompt, m.promotion_sequence,
        v.version, v.version_id, v.status, v.stage, v.run_id, v.signature <> '' AS signed,
-       v.artifact_uri, v.artifact_digest, v.artifact_file_count,
+       v.artifact_uri, v.artifact_digest,
        (SELECT jsonb_object_agg(t.key, t.value) FROM registry.version_tag AS t
         WHERE t.version_id = v.version_id) AS tags,
        (SELECT jsonb_object_agg(e.name, jsonb_build_array(e.passed, e.time_ms, e.summary))
@@ -52,6 +56,11 @@ async def lock_model(connection: Connection, name: str) -> int | None:
     """
     model_id: int | None = await connection.fetchval(LOCK_MODEL, name)
     return model_id
+
+
+async def lock_model_id(connection: Connection, model_id: int) -> bool:
+    """Lock a model that is known by its id, whatever its name is by now; False when it was deleted."""
+    return await connection.fetchval(LOCK_MODEL_ID, model_id) is not None
 
 
 async def select_model_id(connection: Connection, name: str) -> int | None:
@@ -94,7 +103,6 @@ def _version(row: Record) -> VersionFacts:
         signed=row["signed"],
         artifact_uri=row["artifact_uri"],
         artifact_digest=row["artifact_digest"],
-        artifact_file_count=row["artifact_file_count"],
         tags=json.loads(row["tags"] or "{}"),
         evaluations={name: EvaluationFact(*fact) for name, fact in evaluations.items()},
     )

@@ -33,7 +33,6 @@ VERSION = VersionFacts(
     signed=True,
     artifact_uri="runstream://model-versions/v4",
     artifact_digest="d",
-    artifact_file_count=2,
     tags={"reviewed": "yes"},
     evaluations={
         "regression": EvaluationFact(True, NOW_MS - 2 * HOUR_MS, "all 40 cases"),

@@ -16,6 +16,7 @@ from runstream_registry.promotion_errors import (
     RequestExists,
     RequestNotOpen,
 )
+from runstream_registry.store import request_repository
 
 from services.registry.tests.promotion.support import CHAMPION, STAGING
 
@@ -211,6 +212,38 @@ async def test_requests_expire(gated):
     assert (await gated.parts.requests.get(request.request_id)).state is RequestState.EXPIRED
     assert [event["action"] for event in await gated.events("model-changed")][-1] == "request.expired"
     assert (await ask(gated)).state is RequestState.PENDING
+
+
+async def test_a_model_that_is_deleted_in_the_meantime_stops_no_job(gated, monkeypatch):
+    await ask(gated)
+    gated.clock.advance(24 * 3600)
+    find = request_repository.select_expired
+
+    async def found_then_deleted(*args):
+        request_ids = await find(*args)
+        await gated.rows("UPDATE registry.model SET deleted_time_ms = 5")
+        return request_ids
+
+    monkeypatch.setattr(request_repository, "select_expired", found_then_deleted)
+
+    assert await gated.parts.requests.expire(10) == 1
+    assert [event["action"] for event in await gated.events("model-changed")] == ["request.created"]
+
+
+async def test_a_model_that_is_renamed_in_the_meantime_keeps_its_request(gated, monkeypatch):
+    request = await ask(gated)
+    find = request_repository.select_one
+
+    async def found_then_renamed(*args):
+        monkeypatch.undo()
+        found = await find(*args)
+        await gated.rows("UPDATE registry.model SET name = 'fraud-2'")
+        return found
+
+    monkeypatch.setattr(request_repository, "select_one", found_then_renamed)
+    decided, _ = await decide(gated, request, "bob")
+
+    assert (decided.name, len(decided.decisions)) == ("fraud-2", 1)
 
 
 async def test_what_a_service_that_ended_left_approved_is_carried_out(gated):
