@@ -26,7 +26,12 @@ MAX_PROBLEMS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One change as it was recorded; ``content`` is the JSON text that the hash covers, ``fields`` the same read."""
+    """One change as it was recorded.
+
+    Args:
+        row: with the JSON text that the hash covers.
+        fields: the same text read; empty when somebody made it something else than a JSON object.
+    """
 
     row: EntryRow
     fields: dict[str, Any]
@@ -88,7 +93,7 @@ class Audit:
                     return []
                 chain = model_chain(model_id)
             rows = await audit_queries.select_page(connection, chain or None, before=before, limit=limit)
-        return [AuditEntry(row, json.loads(row.content)) for row in rows]
+        return [AuditEntry(row, _fields(row.content)) for row in rows]
 
     async def verify(self, only_chain: str) -> AuditReport:
         """Recompute the chains, entry by entry, in one snapshot; memory does not grow with their length.
@@ -181,16 +186,21 @@ def _problem_of(row: EntryRow, expected_sequence: int, previous_hash: bytes) -> 
 
 def _disagreement(row: EntryRow) -> str:
     """Which column says something else than the content, whose hash is right; empty when none does."""
-    try:
-        fields = json.loads(row.content)
-    except ValueError:
-        return "the content is no JSON"
-    if not isinstance(fields, dict):
+    fields = _fields(row.content)
+    if not fields:
         return "the content is no JSON object"
     for name in ("chain", "sequence", "time_ms", "subject"):
         if fields.get(name) != getattr(row, name):
             return f"the column {name} disagrees with the content"
     return ""
+
+
+def _fields(content: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(content)
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def _problem_of_head(chain: str, head: ChainHead, sequence: int, last_hash: bytes) -> AuditProblem | None:

@@ -14,18 +14,26 @@ if TYPE_CHECKING:
 
 ENTRIES_AT_ONCE = 1_000
 CHAINS_AT_ONCE = 1_000
+MAX_BIGINT = 2**63 - 1
 
-SELECT_PAGE = """
-SELECT chain, sequence, time_ms, subject, content, hash FROM registry.audit_entry
-WHERE ($1::text IS NULL OR chain = $1::text)
-  AND ($2::bigint IS NULL OR (time_ms, chain, sequence) < ($2::bigint, $3::text, $4::bigint))
-ORDER BY time_ms DESC, chain DESC, sequence DESC LIMIT $5
+_COLUMNS = "chain, sequence, time_ms, subject, content, hash"
+
+SELECT_PAGE = f"""
+SELECT {_COLUMNS} FROM registry.audit_entry WHERE (time_ms, chain, sequence) < ($1, $2, $3)
+ORDER BY time_ms DESC, chain DESC, sequence DESC LIMIT $4
 """
 
-SELECT_BATCH = """
-SELECT chain, sequence, time_ms, subject, content, hash FROM registry.audit_entry
-WHERE (chain, sequence) > ($1::text, $2::bigint) AND ($3::text IS NULL OR chain = $3::text)
-ORDER BY chain, sequence LIMIT $4
+# Within a chain the order is that of the sequence; times come from the clocks of several replicas.
+SELECT_CHAIN_PAGE = f"""
+SELECT {_COLUMNS} FROM registry.audit_entry WHERE chain = $1 AND sequence < $2 ORDER BY sequence DESC LIMIT $3
+"""
+
+SELECT_BATCH = f"""
+SELECT {_COLUMNS} FROM registry.audit_entry WHERE (chain, sequence) > ($1, $2) ORDER BY chain, sequence LIMIT $3
+"""
+
+SELECT_CHAIN_BATCH = f"""
+SELECT {_COLUMNS} FROM registry.audit_entry WHERE chain = $1 AND sequence > $2 ORDER BY sequence LIMIT $3
 """
 
 SELECT_HEADS = """
@@ -57,11 +65,14 @@ async def select_page(
     """Entries, newest first.
 
     Args:
-        chain: only of this one.
+        chain: only of this one, by sequence.
         before: time, chain and sequence that the page comes after in this order.
     """
-    time_ms, last_chain, sequence = before or (None, None, None)
-    rows = await connection.fetch(SELECT_PAGE, chain, time_ms, last_chain, sequence, limit)
+    time_ms, last_chain, sequence = before or (MAX_BIGINT, "", MAX_BIGINT)
+    if chain is None:
+        rows = await connection.fetch(SELECT_PAGE, time_ms, last_chain, sequence, limit)
+    else:
+        rows = await connection.fetch(SELECT_CHAIN_PAGE, chain, sequence, limit)
     return [EntryRow(**dict(row)) for row in rows]
 
 
@@ -71,9 +82,11 @@ async def entries(connection: Connection, chain: str | None) -> AsyncIterator[En
     Args:
         chain: only of this one.
     """
-    after: tuple[str, int] = ("", 0)
+    statement = SELECT_BATCH if chain is None else SELECT_CHAIN_BATCH
+    # Below every sequence: one that is not positive has been forged, and must be seen.
+    after: tuple[str, int] = (chain or "", -MAX_BIGINT)
     while True:
-        rows = await connection.fetch(SELECT_BATCH, *after, chain, ENTRIES_AT_ONCE)
+        rows = await connection.fetch(statement, *after, ENTRIES_AT_ONCE)
         for row in rows:
             yield EntryRow(**dict(row))
         if len(rows) < ENTRIES_AT_ONCE:

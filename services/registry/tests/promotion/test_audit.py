@@ -214,6 +214,27 @@ async def test_pages_go_over_all_chains_by_time(trail):
     } == {"policies"}
 
 
+async def test_pages_of_one_chain_follow_its_sequence_whatever_the_clocks_said(trail):
+    await trail.rows("UPDATE registry.audit_entry SET time_ms = 100 - sequence WHERE chain = 'model/1'")
+    seen, before = [], None
+    while page := await trail.parts.audit.page("fraud", "", before=before, limit=4):
+        seen += [entry.row.sequence for entry in page]
+        before = (page[-1].row.time_ms, page[-1].row.chain, page[-1].row.sequence)
+
+    assert seen == [6, 5, 4, 3, 2, 1]
+
+
+@pytest.mark.parametrize("content", ["gone", '["a list"]'])
+async def test_an_entry_that_was_overwritten_is_listed_all_the_same(trail, content):
+    await trail.rows(
+        "UPDATE registry.audit_entry SET content = $1 WHERE chain = 'model/1' AND sequence = 6", content
+    )
+
+    (entry, *_) = await trail.parts.audit.page("fraud", "", before=None, limit=1)
+
+    assert (entry.row.content, entry.fields) == (content, {})
+
+
 async def test_a_deleted_model_is_found_by_its_last_name_until_the_name_is_used_again(trail):
     await trail.rows("UPDATE registry.model SET deleted_time_ms = 5")
     assert len(await trail.parts.audit.page("fraud", "", before=None, limit=9)) == 6

@@ -166,6 +166,7 @@ PROMOTIONS = (
         CONSTRAINT promotion_sequence_key UNIQUE (model_id, sequence)
     )
     """,
+    "CREATE INDEX promotion_version_idx ON registry.promotion (model_id, version, sequence DESC)",
     "CREATE INDEX promotion_target_idx ON registry.promotion (model_id, target_kind, target, sequence DESC)",
     """
     CREATE TABLE registry.policy (
@@ -196,6 +197,7 @@ PROMOTIONS = (
     )
     """,
     "CREATE INDEX request_model_idx ON registry.request (model_id, creation_time_ms DESC)",
+    "CREATE INDEX request_time_idx ON registry.request (creation_time_ms DESC, request_id DESC)",
     "CREATE INDEX request_state_idx ON registry.request (state, expires_at)",
     """
     CREATE TABLE registry.decision (
@@ -231,7 +233,6 @@ AUDIT = (
     )
     """,
     "CREATE INDEX audit_entry_time_idx ON registry.audit_entry (time_ms DESC, chain, sequence DESC)",
-    "CREATE INDEX audit_entry_subject_idx ON registry.audit_entry (subject, time_ms DESC)",
     """
     CREATE FUNCTION registry.refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
