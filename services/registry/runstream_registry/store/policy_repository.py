@@ -18,10 +18,17 @@ SELECT_NEWEST = f"SELECT {COLUMNS} FROM registry.policy WHERE name = $1 ORDER BY
 
 SELECT_REVISION = f"SELECT {COLUMNS} FROM registry.policy WHERE name = $1 AND revision = $2"
 
+# From name to name in the primary key: each promotion reads this, and must not pay for every revision there ever was.
 SELECT_IN_FORCE = """
-SELECT name, revision FROM (
-    SELECT DISTINCT ON (name) name, revision, deleted FROM registry.policy ORDER BY name, revision DESC
-) AS newest WHERE NOT deleted ORDER BY name
+WITH RECURSIVE newest AS (
+    (SELECT name, revision, deleted FROM registry.policy ORDER BY name DESC, revision DESC LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM newest CROSS JOIN LATERAL (
+        SELECT name, revision, deleted FROM registry.policy WHERE name < newest.name
+        ORDER BY name DESC, revision DESC LIMIT 1
+    ) AS next
+)
+SELECT name, revision FROM newest WHERE NOT deleted ORDER BY name
 """
 
 SELECT_MANY = f"""
