@@ -115,6 +115,17 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class ResolvedVersion:
+    """What somebody needs who only wants to load a version."""
+
+    version: int
+    version_id: str
+    artifacts: Artifacts
+    run_id: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A registered model or prompt. The collections are empty when they were not asked for; keys are in order."""
 
@@ -165,7 +176,6 @@ class NewVersion:
         version_id: chosen by the client; empty means that one is made.
         create_model: make the model when there is none of that name.
         model_tags: of a model that is made.
-        model_description: of a model that is made.
         actor: who registers it.
     """
 
@@ -183,7 +193,6 @@ class NewVersion:
     version_id: str = ""
     create_model: bool = False
     model_tags: Mapping[str, str] = field(default_factory=dict)
-    model_description: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from runstream_registry.entities import ByAlias, ByNumber, ByStage
 from runstream_registry.errors import AliasNotFound, ModelNotFound, VersionNotFound
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
     from runstream_registry.entities import Selector, Version
+
+T = TypeVar("T")
 
 
 async def existing(connection: Connection, name: str, number: int) -> Version:
@@ -25,7 +27,7 @@ async def existing(connection: Connection, name: str, number: int) -> Version:
     return existing_version(name, selector, found, version)
 
 
-def existing_version(name: str, selector: Selector, model_exists: bool, version: Version | None) -> Version:
+def existing_version(name: str, selector: Selector, model_exists: bool, version: T | None) -> T:
     """The version that was looked up, or why there is none.
 
     Raises:

@@ -153,7 +153,7 @@ class Sources:
                 return found[0]
             if not isinstance(source, VersionFiles):
                 raise TypeError(f"{type(source).__name__} names no version")
-            model_exists, version = await version_queries.resolve_version(
+            model_exists, version = await version_queries.select_version(
                 connection, source.name, source.selector
             )
         try:

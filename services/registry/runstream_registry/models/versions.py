@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from runstream_common.clock import Clock
     from runstream_common.database import Database
 
-    from runstream_registry.entities import NewVersion, Selector, Stage
+    from runstream_registry.entities import NewVersion, ResolvedVersion, Selector, Stage
     from runstream_registry.models.sources import SourceFacts, Sources
     from runstream_registry.models.version_batches import VersionBatcher
 
@@ -100,8 +100,8 @@ class Versions:
             found, version = await version_queries.select_version(connection, name, selector)
         return existing_version(name, selector, found, version)
 
-    async def resolve(self, name: str, selector: Selector) -> Version:
-        """The same without aliases, tags and parents, at the least cost; raises as ``get``."""
+    async def resolve(self, name: str, selector: Selector) -> ResolvedVersion:
+        """Where the files of a version are, at the least cost; raises as ``get``."""
         async with self._database.driver() as connection:
             found, version = await version_queries.resolve_version(connection, name, selector)
         return existing_version(name, selector, found, version)
@@ -214,7 +214,7 @@ def _new_model(new: NewVersion) -> NewModel:
     tags = dict(new.model_tags)
     if is_prompt(new.tags):
         tags[IS_PROMPT_TAG] = "true"
-    return NewModel(new.name, new.actor, new.model_description, dict(sorted(tags.items())))
+    return NewModel(new.name, new.actor, tags=dict(sorted(tags.items())))
 
 
 def _wrong_prompt_source(new: NewVersion) -> InvalidArgument:

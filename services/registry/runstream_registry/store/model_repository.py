@@ -34,8 +34,6 @@ UPDATE_DESCRIPTION = """
 UPDATE registry.model SET description = $2, last_updated_time_ms = $3 WHERE model_id = $1
 """
 
-TOUCH = "UPDATE registry.model SET last_updated_time_ms = $2 WHERE model_id = $1"
-
 # The versions' time moves as well (MLflow).
 RENAME = """
 WITH v AS (
@@ -101,11 +99,6 @@ async def insert_model(
 async def update_description(connection: Connection, model_id: int, description: str, now_ms: int) -> None:
     """Set the description."""
     await connection.execute(UPDATE_DESCRIPTION, model_id, description, now_ms)
-
-
-async def touch(connection: Connection, model_id: int, now_ms: int) -> None:
-    """Move the time of the last update."""
-    await connection.execute(TOUCH, model_id, now_ms)
 
 
 async def rename(connection: Connection, model_id: int, new_name: str, now_ms: int) -> None:

@@ -12,6 +12,7 @@ from runstream_registry.entities import (
     ByNumber,
     ByStage,
     Parent,
+    ResolvedVersion,
     Stage,
     Version,
     VersionStatus,
@@ -72,7 +73,11 @@ def _statements(columns: str) -> dict[str, str]:
     }
 
 
-_PLAIN = _statements(VERSION_COLUMNS)
+# Nothing that may be long, and so lie outside of the row.
+_RESOLVED = _statements(
+    "v.version_id, v.version, v.run_id, v.source, v.artifact_uri, v.artifact_digest, v.artifact_file_count, "
+    "v.artifact_size_bytes"
+)
 _DETAILED = _statements(f"{VERSION_COLUMNS}, {VERSION_DETAILS}")
 
 
@@ -80,14 +85,23 @@ async def select_version(
     connection: Connection, name: str, selector: Selector
 ) -> tuple[bool, Version | None]:
     """Whether there is a model of that name, and its version with everything."""
-    return await _select(connection, _DETAILED, name, selector)
+    row = await _selected_row(connection, _DETAILED, name, selector)
+    if row is None or row["version_id"] is None:
+        return row is not None, None
+    return True, version_from_row(row)
 
 
 async def resolve_version(
     connection: Connection, name: str, selector: Selector
-) -> tuple[bool, Version | None]:
-    """The same without aliases, tags and parents: one look-up in two or three indexes."""
-    return await _select(connection, _PLAIN, name, selector)
+) -> tuple[bool, ResolvedVersion | None]:
+    """The same with what loading needs: one look-up in two or three indexes, and nothing that is stored apart."""
+    row = await _selected_row(connection, _RESOLVED, name, selector)
+    if row is None or row["version_id"] is None:
+        return row is not None, None
+    resolved = ResolvedVersion(
+        row["version"], row["version_id"].hex, _artifacts(row), row["run_id"], row["source"]
+    )
+    return True, resolved
 
 
 async def select_versions(connection: Connection, version_ids: Sequence[UUID | str]) -> list[Version]:
@@ -98,27 +112,6 @@ async def select_versions(connection: Connection, version_ids: Sequence[UUID | s
     found = {row["version_id"]: version_from_row(row) for row in rows}
     keys = [UUID(hex=item) if isinstance(item, str) else item for item in version_ids]
     return [found[key] for key in keys if key in found]
-
-
-def version_from_row(row: Mapping[str, Any]) -> Version:
-    """The version in a row with ``VERSION_COLUMNS`` and ``VERSION_DETAILS``."""
-    return _version(
-        row,
-        aliases=tuple(row["aliases"]),
-        tags=dict(zip(row["tag_keys"], row["tag_values"], strict=True)),
-        parents=tuple(Parent(*item) for item in json.loads(row["parents"] or "[]")),
-    )
-
-
-async def _select(
-    connection: Connection, statements: Mapping[str, str], name: str, selector: Selector
-) -> tuple[bool, Version | None]:
-    row = await _selected_row(connection, statements, name, selector)
-    if row is None:
-        return False, None
-    if row["version_id"] is None:
-        return True, None
-    return True, version_from_row(row) if statements is _DETAILED else _version(row)
 
 
 async def _selected_row(
@@ -137,7 +130,8 @@ async def _selected_row(
             assert_never(selector)
 
 
-def _version(row: Mapping[str, Any], **details: Any) -> Version:
+def version_from_row(row: Mapping[str, Any]) -> Version:
+    """The version in a row with ``VERSION_COLUMNS`` and ``VERSION_DETAILS``."""
     return Version(
         version_id=row["version_id"].hex,
         model_id=row["model_id"],
@@ -145,12 +139,7 @@ def _version(row: Mapping[str, Any], **details: Any) -> Version:
         version=row["version"],
         prompt=row["prompt"],
         source=row["source"],
-        artifacts=Artifacts(
-            row["artifact_uri"],
-            row["artifact_digest"],
-            row["artifact_file_count"],
-            row["artifact_size_bytes"],
-        ),
+        artifacts=_artifacts(row),
         creation_time_ms=row["creation_time_ms"],
         last_updated_time_ms=row["last_updated_time_ms"],
         status=STATUSES[row["status"]],
@@ -163,5 +152,16 @@ def _version(row: Mapping[str, Any], **details: Any) -> Version:
         user_id=row["user_id"],
         signature_json=row["signature"],
         flavors_json=row["flavors"],
-        **details,
+        aliases=tuple(row["aliases"]),
+        tags=dict(zip(row["tag_keys"], row["tag_values"], strict=True)),
+        parents=tuple(Parent(*item) for item in json.loads(row["parents"] or "[]")),
+    )
+
+
+def _artifacts(row: Mapping[str, Any]) -> Artifacts:
+    return Artifacts(
+        row["artifact_uri"],
+        row["artifact_digest"],
+        row["artifact_file_count"],
+        row["artifact_size_bytes"],
     )
