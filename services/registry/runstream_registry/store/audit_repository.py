@@ -24,6 +24,8 @@ SELECT chain, 0, $2 FROM unnest($1::text[]) AS new (chain) ORDER BY chain
 ON CONFLICT (chain) DO NOTHING
 """
 
+# The relay takes rows in the order of next_attempt_at, whose default is the start of the transaction: who waited for the
+# lock began earlier than who had it, and would overtake when there is more to relay than one batch holds.
 APPEND = """
 WITH new AS (
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[])
@@ -36,8 +38,8 @@ WITH new AS (
 ), entry AS (
     INSERT INTO registry.audit_entry (chain, sequence, time_ms, subject, content, hash) SELECT * FROM new
 )
-INSERT INTO registry.outbox (queue, payload, headers)
-SELECT queue, payload, headers::jsonb
+INSERT INTO registry.outbox (queue, payload, headers, next_attempt_at)
+SELECT queue, payload, headers::jsonb, clock_timestamp()
 FROM unnest($7::text[], $8::bytea[], $9::text[]) WITH ORDINALITY AS new (queue, payload, headers, position)
 ORDER BY position
 """

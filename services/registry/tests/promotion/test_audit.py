@@ -6,9 +6,11 @@ import hashlib
 import json
 
 import pytest
+from runstream_common.bus.topics import MODEL_CHANGED
 from runstream_common.errors import PlatformError
+from runstream_proto.events.v1.model_changed_pb2 import ModelChanged
 from runstream_registry import audit
-from runstream_registry.changes import Change, record_change
+from runstream_registry.changes import Change, Event, record_change
 from runstream_registry.promotion_errors import ChainNotFound
 from runstream_registry.store import audit_queries
 
@@ -260,3 +262,19 @@ async def test_a_failed_change_leaves_no_entry_and_no_gap(registry):
 
     assert (await registry.parts.audit.verify("policies")).entry_count == 2
     assert await problems(registry) == []
+
+
+async def test_who_waited_for_a_chain_is_relayed_behind_who_had_it(registry):
+    def entry(number):
+        message = ModelChanged(event_id=str(number), model="fraud")
+        event = Event(MODEL_CHANGED, "fraud", message)
+        return Change(chain="model/1", action="x", subject="fraud", actor="root", events=[event])
+
+    async with registry.database.driver() as early, early.transaction():
+        await early.execute("SELECT 1")
+        async with registry.database.driver() as late, late.transaction():
+            await record_change(late, entry(1), clock=registry.clock)
+        await record_change(early, entry(2), clock=registry.clock)
+
+    rows = await registry.rows("SELECT payload FROM registry.outbox ORDER BY next_attempt_at")
+    assert [json.loads(row["payload"])["event_id"] for row in rows] == ["1", "2"]
