@@ -214,7 +214,7 @@ class Downloader:
         self._repeat(once, item)
         partial.add_done(part)
 
-    def _received(self, pieces: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+    def _received(self, pieces: Iterator[memoryview], size_bytes: int) -> Iterator[memoryview]:
         """The pieces of an answer; raises RequestFailed when they are not as many bytes as they should be."""
         received = 0
         try:

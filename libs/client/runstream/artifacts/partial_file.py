@@ -77,11 +77,11 @@ class PartialFile:
         """The ranges that are not there yet."""
         return [part for part in self._ranges if part.number not in self._done]
 
-    def write(self, start: int, pieces: Iterable[bytes]) -> int:
+    def write(self, start: int, pieces: Iterable[memoryview]) -> int:
         """Write pieces one after the other; returns the position after the last one."""
         for piece in pieces:
             self._cancellation.check()
-            view = memoryview(piece)
+            view = piece
             while view:
                 written = _write_at(self._file, view, start)
                 view = view[written:]

@@ -84,7 +84,7 @@ class RangeReader:
 
     def _fetch(self, start: int, end: int) -> bytes:
         with self._transport.get(self._download.request, start=start, end=end) as pieces:
-            content = b"".join(pieces)
+            content = b"".join(map(bytes, pieces))
         if len(content) != end - start:
             raise RequestFailed(f"the store sent {len(content)} of {end - start} bytes")
         return content

@@ -1,34 +1,29 @@
-"""Signed requests over HTTP: one pool of connections, attempts with growing waits, errors in words.
+"""Signed requests over HTTP: connections that are kept, attempts with growing waits, errors in words.
 
 A URL without a host ("http://:5072/…") gets the host by which the deployment was reached.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 
-import urllib3
-from urllib3.exceptions import HTTPError
-
+from runstream.artifacts.connections import Connections, Origin
 from runstream.artifacts.errors import ObjectStoreAway, ObjectStoreRefused
 from runstream.artifacts.sources import CHUNK_BYTES
 from runstream.tracking.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
+    from http.client import HTTPConnection, HTTPResponse
 
     from runstream_proto.artifact.v1 import types_pb2 as types_pb
 
     from runstream.artifacts.cancelling import Cancellation
 
-CONNECT_SECONDS = 10.0
-READ_SECONDS = 120.0
 MIN_ATTEMPTS = 3
 _PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 # S3's 400s that a repeat mends.
@@ -69,15 +64,11 @@ class Transport:
 
     def __init__(self, host: str, threads: int) -> None:
         self._host = host
-        self._threads = threads
-        self._lock = threading.Lock()
-        self._pools: dict[int, urllib3.PoolManager] = {}
+        self._connections = Connections(threads)
 
     def close(self) -> None:
         """Close idle connections."""
-        pool = self._pools.pop(os.getpid(), None)
-        if pool is not None:
-            pool.clear()
+        self._connections.close()
 
     def put(self, request: types_pb.SignedRequest, body: Iterable[memoryview], size_bytes: int) -> None:
         """Send content once.
@@ -86,14 +77,17 @@ class Transport:
             RequestRefused: repeating it as it is does not help.
             RequestFailed: it may.
         """
-        with self._send(request, body=body, size_bytes=size_bytes):
+        headers = dict(request.headers)
+        if "content-length" not in map(str.lower, headers):
+            headers["Content-Length"] = str(size_bytes)
+        with self._answered(request, headers, body):
             pass
 
     @contextmanager
     def get(
         self, request: types_pb.SignedRequest, *, start: int = 0, end: int | None = None
-    ) -> Iterator[Iterator[bytes]]:
-        """Fetch content once, as an iterator over pieces of it.
+    ) -> Iterator[Iterator[memoryview]]:
+        """Fetch content once, as an iterator over pieces of it; each is valid until the next one is asked for.
 
         Args:
             request: signed GET.
@@ -104,59 +98,47 @@ class Transport:
             RequestRefused: repeating it as it is does not help.
             RequestFailed: it may.
         """
-        headers = {} if end is None else {"Range": f"bytes={start}-{end - 1}"}
-        with self._send(request, headers=headers) as response:
+        headers = dict(request.headers)
+        if end is not None:
+            headers["Range"] = f"bytes={start}-{end - 1}"
+        with self._answered(request, headers) as response:
             if end is not None and response.status != 206:
                 raise RequestRefused(response.status, "", "the store does not serve ranges")
             yield _pieces(response)
 
     @contextmanager
-    def _send(
+    def _answered(
         self,
         request: types_pb.SignedRequest,
-        *,
-        headers: dict[str, str] | None = None,
+        headers: dict[str, str],
         body: Iterable[memoryview] | None = None,
-        size_bytes: int = 0,
-    ) -> Iterator[urllib3.BaseHTTPResponse]:
-        sent = {**request.headers, **(headers or {})}
-        if body is not None and "content-length" not in {name.lower() for name in sent}:
-            sent["Content-Length"] = str(size_bytes)
+    ) -> Iterator[HTTPResponse]:
+        origin, target = self._split(request.url)
         try:
-            response = self._pool().urlopen(
-                request.method,
-                self._absolute(request.url),
-                body=body,
-                headers=sent,
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
-        except HTTPError as error:
-            raise RequestFailed(str(error)) from error
+            connection = self._connections.take(origin)
+        except (OSError, HTTPException) as error:
+            raise _failed(error) from error
+        reusable = False
         try:
+            response = _send(connection, request.method, target, headers, body)
             if response.status >= 300:
                 raise _error_of(response)
             yield response
-            response.drain_conn()
-        except HTTPError as error:
-            raise RequestFailed(str(error)) from error
+            _read(response, _MAX_ERROR_BYTES)
+            # What is left unread would be taken for the next answer on the connection.
+            reusable = response.isclosed() and not response.will_close
         finally:
-            # Closed when the answer was not read to its end; else it goes back to the pool.
-            response.close() if not _is_read(response) else response.release_conn()
+            if reusable:
+                self._connections.give_back(origin, connection)
+            else:
+                connection.close()
 
-    def _pool(self) -> urllib3.PoolManager:
-        pid = os.getpid()
-        pool = self._pools.get(pid)
-        if pool is None:
-            with self._lock:
-                # A forked child must not use its parent's sockets.
-                pool = self._pools.setdefault(pid, _new_pool(self._threads))
-        return pool
-
-    def _absolute(self, url: str) -> str:
+    def _split(self, url: str) -> tuple[Origin, str]:
         scheme, _, rest = url.partition("://")
-        return f"{scheme}://{self._host}{rest}" if rest.startswith(":") else url
+        authority, _, target = rest.partition("/")
+        return Origin(
+            scheme, f"{self._host}{authority}" if authority.startswith(":") else authority
+        ), f"/{target}"
 
 
 def repeated(
@@ -191,33 +173,49 @@ def repeated(
             cancellation.wait(delay)
 
 
-def _new_pool(threads: int) -> urllib3.PoolManager:
-    return urllib3.PoolManager(
-        num_pools=8,
-        maxsize=threads,
-        block=False,
-        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-        blocksize=CHUNK_BYTES,
-    )
-
-
-def _pieces(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+def _send(
+    connection: HTTPConnection,
+    method: str,
+    target: str,
+    headers: dict[str, str],
+    body: Iterable[memoryview] | None,
+) -> HTTPResponse:
     try:
-        while piece := response.read(CHUNK_BYTES, decode_content=False):
-            yield piece
-    except HTTPError as error:
-        raise RequestFailed(str(error)) from error
+        # A store that refuses a request answers and hangs up before it has all of the body.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(method, target, body=body, headers=headers)
+        return connection.getresponse()
+    except (OSError, HTTPException) as error:
+        raise _failed(error) from error
 
 
-def _is_read(response: Any) -> bool:
-    # What is left unread would be taken for the next answer on the connection.
-    original = getattr(response, "_original_response", None)
-    return original is None or bool(original.isclosed())
+def _pieces(response: HTTPResponse) -> Iterator[memoryview]:
+    wanted = CHUNK_BYTES if response.length is None else min(CHUNK_BYTES, max(response.length, 1))
+    buffer = memoryview(bytearray(wanted))
+    while count := _read_into(response, buffer):
+        yield buffer[:count]
 
 
-def _error_of(response: urllib3.BaseHTTPResponse) -> Exception:
-    content = response.read(_MAX_ERROR_BYTES, decode_content=False)
-    code, message = _code_and_message(content)
+def _read_into(response: HTTPResponse, buffer: memoryview) -> int:
+    try:
+        return response.readinto(buffer)
+    except (OSError, HTTPException) as error:
+        raise _failed(error) from error
+
+
+def _read(response: HTTPResponse, max_bytes: int) -> bytes:
+    try:
+        return response.read(max_bytes)
+    except (OSError, HTTPException) as error:
+        raise _failed(error) from error
+
+
+def _failed(error: Exception) -> RequestFailed:
+    return RequestFailed(str(error) or type(error).__name__)
+
+
+def _error_of(response: HTTPResponse) -> Exception:
+    code, message = _code_and_message(_read(response, _MAX_ERROR_BYTES))
     if response.status in _PASSING_STATUSES or code in _PASSING_CODES:
         return RequestFailed(f"HTTP {response.status} {code} {message}".strip())
     return RequestRefused(response.status, code, message)
