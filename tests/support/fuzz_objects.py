@@ -22,7 +22,7 @@ from runstream_proto.registry.v1 import webhook_service_pb2 as webhooks_pb
 from runstream_proto.registry.v1.model_service_pb2_grpc import ModelServiceStub
 from runstream_proto.registry.v1.promotion_service_pb2_grpc import PromotionServiceStub
 from runstream_proto.registry.v1.prompt_service_pb2_grpc import PromptServiceStub
-from runstream_proto.registry.v1.types_pb2 import Tag
+from runstream_proto.registry.v1.types_pb2 import VERSION_STATUS_READY, Tag
 from runstream_proto.registry.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
 from deploy.local.process import free_port
@@ -123,7 +123,7 @@ class FuzzObjects:
         listed = await self._models.SearchVersions(
             models_pb.SearchVersionsRequest(filter=f"name = '{MODEL}'", page_size=10)
         )
-        if {1, 2} <= {version.version for version in listed.versions}:
+        if {1, 2} <= {v.version for v in listed.versions if v.status == VERSION_STATUS_READY}:
             return
         # Numbers are not used again, so the model starts anew.
         with contextlib.suppress(grpc.aio.AioRpcError):
