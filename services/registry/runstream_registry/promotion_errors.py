@@ -94,6 +94,17 @@ class PolicyNotFound(NotFound):
         super().__init__(f"policy {name!r}{which} does not exist", metadata={"policy": name[:250]})
 
 
+class TooManyPolicies(FailedPrecondition):
+    """There are as many policies in force as there may be."""
+
+    default_reason = "TOO_MANY_POLICIES"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"there are {limit} policies in force already, which is the most", metadata={"limit": str(limit)}
+        )
+
+
 class PolicyChanged(Aborted):
     """Another revision is in force than the caller expects."""
 

@@ -13,8 +13,8 @@ from runstream_common.errors import InvalidArgument
 from runstream_registry.changes import POLICIES_CHAIN, Change, record_change
 from runstream_registry.policy.documents import NAME_RULE, is_plain_name, read_document
 from runstream_registry.policy.entities import Policy
-from runstream_registry.promotion_errors import PolicyChanged, PolicyNotFound
-from runstream_registry.store import policy_repository
+from runstream_registry.promotion_errors import PolicyChanged, PolicyNotFound, TooManyPolicies
+from runstream_registry.store import audit_repository, policy_repository
 from runstream_registry.store.policy_repository import PolicyRow
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from runstream_common.database import Database
 
     from runstream_registry.promotion_entities import Target
+
+MAX_POLICIES = 500
+"""In force at once: each promotion looks at all of them, and a list of them has one page."""
 
 CACHED_REVISIONS = 1_000
 """Revisions never change, so that they are read and checked once; this bounds what is kept of them."""
@@ -39,15 +42,14 @@ class PolicyReader:
     async def in_force(self, connection: Connection) -> list[Policy]:
         """All policies in force, by name."""
         wanted = await policy_repository.select_in_force(connection)
-        missing = [key for key in wanted if key not in self._known]
+        found = {key: self._known[key] for key in wanted if key in self._known}
+        missing = [key for key in wanted if key not in found]
         if missing:
             rows = await policy_repository.select_many(connection, missing)
             fresh = {(row.name, row.revision): policy_of(row) for row in rows}
-        else:
-            fresh = {}
-        found = [fresh.get(key) or self._known[key] for key in wanted]
-        self._remember(fresh)
-        return found
+            self._remember(fresh)
+            found |= fresh
+        return [found[key] for key in wanted]
 
     async def applying(self, connection: Connection, model: str, target: Target) -> list[Policy]:
         """The policies in force that apply to a promotion, by name."""
@@ -89,6 +91,7 @@ class Policies:
         Raises:
             InvalidArgument: name or document are wrong; every breach is named.
             PolicyChanged: another revision is in force, or somebody else was faster.
+            TooManyPolicies: there is no place for another one.
         """
         if not is_plain_name(name):
             raise InvalidArgument.of("name", NAME_RULE)
@@ -158,6 +161,8 @@ class Policies:
     ) -> Policy:
         revision = newest.revision + 1 if newest else 1
         before = json.loads(newest.document) if newest and not newest.deleted else None
+        if before is None:
+            await _check_room(connection)
         now_ms = self._clock.now_ms()
         stored = json.dumps(before if fields is None else fields)
         row = PolicyRow(name, revision, stored, actor, now_ms, deleted=fields is None)
@@ -179,6 +184,13 @@ class Policies:
         )
         await record_change(connection, change, clock=self._clock)
         return policy_of(row)
+
+
+async def _check_room(connection: Connection) -> None:
+    # The chain's lock is taken first, so that two cannot both find the last place free.
+    await audit_repository.lock_head(connection, POLICIES_CHAIN)
+    if len(await policy_repository.select_in_force(connection)) >= MAX_POLICIES:
+        raise TooManyPolicies(MAX_POLICIES)
 
 
 def policy_of(row: PolicyRow) -> Policy:

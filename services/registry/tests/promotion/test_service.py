@@ -15,6 +15,7 @@ from runstream_common.rpc.server import build_server
 from runstream_common.rpc.status import from_rpc_error
 from runstream_proto.registry.v1 import promotion_service_pb2 as pb
 from runstream_proto.registry.v1.promotion_service_pb2_grpc import PromotionServiceStub
+from runstream_registry.promotion import policies
 from runstream_registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
@@ -176,6 +177,22 @@ async def test_policies_have_revisions(client):
     assert (await client("PutPolicy", name="p", document=POLICY, expected_revision=0)).policy.revision == 4
     actions = [entry.action for entry in (await client("ListAuditEntries", chain="policies")).entries]
     assert actions == ["policy.stored", "policy.deleted", "policy.stored", "policy.stored"]
+
+
+async def test_so_many_policies_are_in_force_and_no_more(client, monkeypatch):
+    monkeypatch.setattr(policies, "MAX_POLICIES", 2)
+    for name in ("a", "b"):
+        await client("PutPolicy", name=name, document=POLICY)
+    refused = await client.refused("PutPolicy", name="c", document=POLICY)
+    assert (refused.reason, refused.metadata["limit"]) == ("TOO_MANY_POLICIES", "2")
+
+    changed = await client("PutPolicy", name="b", document={**POLICY, "description": "another"})
+    await client("DeletePolicy", name="a")
+    await client("PutPolicy", name="c", document=POLICY)
+
+    assert changed.policy.revision == 2
+    found = (await client("ListPolicies")).policies
+    assert [(policy.name, policy.revision) for policy in found] == [("b", 2), ("c", 1)]
 
 
 async def test_lists_page_through_everything(registry, client):
