@@ -55,10 +55,14 @@ def shared_postgres() -> contextlib.AbstractContextManager[PostgresServer]:
 
 
 @contextlib.contextmanager
-def fresh_database(server: PostgresServer) -> Iterator[str]:
-    """Create an empty database, give its SQLAlchemy URL (asyncpg), and drop it with any open connection."""
+def fresh_database(server: PostgresServer, *, template: str = "template1") -> Iterator[str]:
+    """Create a database, give its SQLAlchemy URL (asyncpg), and drop it with any open connection.
+
+    Args:
+        template: database that it is a copy of, with nobody connected; without one it is empty.
+    """
     name = f"test_{uuid.uuid4().hex}"
-    _execute(server, f'CREATE DATABASE "{name}"')
+    _execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     try:
         yield server.url(name)
     finally:

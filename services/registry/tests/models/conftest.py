@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from runstream_common.clock import ManualClock
 from runstream_common.database import Database
-from runstream_common.migrations import run_migrations
 from runstream_registry.model_wiring import ModelParts
 from runstream_registry.settings import RegistrySettings
 
@@ -25,7 +24,6 @@ async def registry(database_url: str) -> AsyncIterator[Registry]:
     settings = RegistrySettings(database_url=database_url, bus_url=database_url)
     parts = ModelParts(settings, database, clock, runs, files, lambda: wakes.append(None))
     try:
-        await run_migrations(database, "runstream_registry")
         yield Registry(database, clock, files, runs, parts.use_cases, wakes)
     finally:
         await database.stop()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from runstream_common.clock import ManualClock
 from runstream_common.database import Database
-from runstream_common.migrations import run_migrations
 from runstream_registry.promotion_wiring import PromotionParts
 
 from services.registry.tests.promotion.support import FakeFiles, FakeRuns, Registry
@@ -23,7 +22,6 @@ async def registry(database_url: str) -> AsyncIterator[Registry]:
     clock, runs, files, wakes = ManualClock(), FakeRuns(), FakeFiles(), list[None]()
     parts = PromotionParts(database, clock, runs, files, lambda: wakes.append(None))
     try:
-        await run_migrations(database, "runstream_registry")
         yield Registry(database, clock, runs, files, parts, wakes)
     finally:
         await database.stop()

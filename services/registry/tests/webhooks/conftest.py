@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 import pytest
 from runstream_common.clock import SystemClock
 from runstream_common.database import Database
-from runstream_common.migrations import run_migrations
 from runstream_registry.jobs.deliver_webhooks import DeliveryWorker, WorkerLimits
 from runstream_registry.settings import RegistrySettings
 from runstream_registry.webhook_entities import Webhook, WebhookEvent
@@ -42,7 +41,6 @@ def settings(database_url: str) -> RegistrySettings:
 async def database(database_url: str) -> AsyncIterator[Database]:
     database = Database(database_url, schema="registry", pool_size=12)
     try:
-        await run_migrations(database, "runstream_registry")
         yield database
     finally:
         await database.stop()
