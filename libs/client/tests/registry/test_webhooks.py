@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +17,8 @@ import pytest
 from runstream.cli import output
 from runstream.query.async_client import AsyncClient
 from runstream_common.errors import InvalidArgument, NotFound
+
+from libs.client.tests.registry.conftest import json_of
 
 SECRET = "0123456789abcdef"
 
@@ -115,6 +120,43 @@ def test_the_commands(cli, receiver):
     assert cli("webhooks", "deliveries", hook).exit_code == 0
     assert cli("webhooks", "delete", hook).exit_code == 0
     assert cli("webhooks", "show", hook).exit_code == output.EXIT_NOT_FOUND
+
+
+def test_a_delivery_that_was_refused_is_found_and_sent_again_with_the_new_secret(cli, client, name, receiver):
+    made = cli(
+        "webhooks", "create", "cli", receiver.url, "-e", "MODEL_VERSION.CREATED", "--models", name, "--json"
+    )
+    hook = json_of(made)["webhook"]["webhook_id"]
+    assert cli("webhooks", "test", hook).exit_code == 0
+    receiver.received.get(timeout=30)
+    rotated = cli("webhooks", "rotate-secret", hook, "--secret", SECRET, "--overlap-hours", "0")
+    assert rotated.stdout.strip() == SECRET
+    receiver.status = 404  # final: it is not tried again by itself
+    client.models.create_version(name, "s3://b/m", create_model=True)
+    refused, _ = receiver.received.get(timeout=30)
+    [failed] = wait_for_deliveries(cli, hook, "FAILED")
+    assert failed["delivery_id"] == refused["X-MLflow-Delivery-Id"]
+
+    receiver.status = 200
+    assert cli("webhooks", "redeliver", failed["delivery_id"]).exit_code == 0
+    again, body = receiver.received.get(timeout=30)
+    assert again["X-MLflow-Delivery-Id"] == failed["delivery_id"]
+    signed = f"{failed['delivery_id']}.{again['X-MLflow-Timestamp']}.{json.dumps(body)}".encode()
+    digest = base64.b64encode(hmac.digest(SECRET.encode(), signed, "sha256")).decode()
+    assert again["X-MLflow-Signature"] == f"v1,{digest}"
+    [delivered] = wait_for_deliveries(cli, hook, "DELIVERED")
+    assert [attempt["response_status"] for attempt in delivered["attempts"]] == [404, 200]
+
+
+def wait_for_deliveries(cli, hook: str, state: str) -> list[dict[str, Any]]:
+    """What the command lists in a state, as soon as there is something."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = json_of(cli("webhooks", "deliveries", hook, "--state", state, "--json"))["deliveries"]
+        if found:
+            return found
+        time.sleep(0.05)
+    pytest.fail(f"no delivery became {state}")
 
 
 async def test_the_async_client_does_the_same(registry_url, receiver):
