@@ -94,7 +94,7 @@ class Prompts:
         try:
             version, _ = await self._versions.create(_new_version(new))
         except InvalidArgument:
-            await self._refuse_model(new.name)
+            await self._refuse_model(rules.required_name(new.name))
             raise
         return version
 
