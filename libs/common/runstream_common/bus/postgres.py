@@ -132,16 +132,20 @@ class PostgresTransport:
     def send(self, outgoing: Outgoing) -> asyncio.Future[Position]:
         return self._publisher.send(outgoing)
 
+    def _require(self, topic: str) -> None:
+        if topic not in self._known_topics:
+            raise NotFound(f"there is no topic {topic}", reason="TOPIC_NOT_FOUND")
+
     def tail(self, topic: str, *, from_beginning: bool) -> AsyncIterator[Message]:
         del from_beginning  # nothing is kept that every group has handled
+        self._require(topic)
         return PostgresTail(self._database, self._prefix).follow(topic)
 
     @asynccontextmanager
     async def consume(
         self, topic: str, group: str, *, from_beginning: bool
     ) -> AsyncIterator[PostgresEventSource]:
-        if topic not in self._known_topics:
-            raise NotFound(f"there is no topic {topic}", reason="TOPIC_NOT_FOUND")
+        self._require(topic)
         created = await self._groups.join(topic, group, from_beginning=from_beginning)
         self._listen()
         source = PostgresEventSource(

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from runstream_common.bus.messages import EVENT_ID, Position
-from runstream_common.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+from runstream_common.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 
 from tests.support.bus import TOPIC, Buses, Collector, eventually, numbered, publish_all, subscribe
 
@@ -215,6 +221,12 @@ async def test_a_tail_sees_what_comes_after_it_and_takes_nothing_away(buses: Bus
     assert b"before" not in seen
     assert seen == [*sent, b"last"][-len(seen) :]
     await got.until_values({b"before", *sent, b"last"})
+
+
+async def test_a_tail_of_a_topic_that_is_not_there_is_refused(buses: Buses) -> None:
+    bus = await buses.start()
+    with pytest.raises(NotFound):
+        await anext(aiter(bus.tail("no-such-topic")))
 
 
 async def test_a_tail_leaves_nothing_behind_when_it_is_cancelled(buses: Buses) -> None:
