@@ -93,7 +93,7 @@ def get(
         return
     there = done.file_count - done.fetched_count
     typer.echo(
-        f"fetched {_files(done.fetched_count)} ({output.bytes_cell(done.fetched_bytes)}) to {done.path}"
+        f"fetched {output.files_cell(done.fetched_count)} ({output.bytes_cell(done.fetched_bytes)}) to {done.path}"
         + (f", {there:,} were there already" if there else "")
     )
 
@@ -151,8 +151,8 @@ def put(
         )
         return
     typer.echo(
-        f"stored {_files(files)} ({output.bytes_cell(size_bytes)}) at {target}; "
-        f"sent {_files(sent_count)} ({output.bytes_cell(sent_bytes)})"
+        f"stored {output.files_cell(files)} ({output.bytes_cell(size_bytes)}) at {target}; "
+        f"sent {output.files_cell(sent_count)} ({output.bytes_cell(sent_bytes)})"
     )
 
 
@@ -176,6 +176,8 @@ def cat(
     with Client(url) as client:
         digest = hashlib.sha256()
         entry = client.artifacts.stat(place)
+        if entry.is_directory:
+            raise InvalidArgument.of("PLACE", f"{place} is a directory; `artifacts get` fetches it")
         end = entry.size_bytes if length is None else min(entry.size_bytes, offset + length)
         with client.artifacts.open(place, buffer_bytes=CAT_BYTES) as file:
             file.seek(offset)
@@ -245,7 +247,7 @@ def copy(source: Place, target: Place, *, url: Url = None, json: Json = False) -
         output.print_json({"tree": tree.to_dict()})
     else:
         typer.echo(
-            f"copied; the target has {_files(tree.file_count)} ({output.bytes_cell(tree.size_bytes)}) now"
+            f"copied; the target has {output.files_cell(tree.file_count)} ({output.bytes_cell(tree.size_bytes)}) now"
         )
 
 
@@ -284,7 +286,7 @@ def verify(
         output.print_json(found.to_dict())
     elif found.ok:
         typer.echo(
-            f"{_files(found.verified_count)} ({output.bytes_cell(found.verified_bytes)}) are as recorded"
+            f"{output.files_cell(found.verified_count)} ({output.bytes_cell(found.verified_bytes)}) are as recorded"
         )
     else:
         output.print_table(
@@ -298,8 +300,4 @@ def _say(what: str, count: int, json: bool) -> None:
     if json:
         output.print_json({what: count})
     else:
-        typer.echo(f"{what} {_files(count)}")
-
-
-def _files(count: int) -> str:
-    return f"{count:,} file{'' if count == 1 else 's'}"
+        typer.echo(f"{what} {output.files_cell(count)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -28,6 +29,8 @@ _CODES: tuple[tuple[type[PlatformError], int], ...] = (
     (AlreadyExists, output.EXIT_REFUSED),
     (FailedPrecondition, output.EXIT_REFUSED),
 )
+# Also of errors of another kind: MLflow calls an alias that is not there an invalid argument.
+NOT_FOUND_SUFFIX = "_NOT_FOUND"
 # Told apart from other refusals, since a pipeline goes on differently after it.
 PROMOTION_REFUSED = "PROMOTION_REFUSED"
 # What grpc says when nobody answered, as opposed to a service that says that a part of it is away.
@@ -49,12 +52,12 @@ def report(error: Exception, meta: MutableMapping[str, Any]) -> typer.Exit:
         meta: the command's context, with the options that matter for telling.
     """
     rules = getattr(error, "rules", ())
-    if isinstance(error, PlatformError) and error.reason == PROMOTION_REFUSED:
-        code = output.EXIT_GATED
-    else:
-        code = next((code for kind, code in _CODES if isinstance(error, kind)), output.EXIT_PROBLEM)
+    code = _code(error)
     message = _message(error, meta)
     if not meta.get(JSON_KEY):
+        if rules and isinstance(error, PlatformError):
+            # The message names the failed rules, and the lines below it name all of them.
+            message = f"{error.message.partition(': ')[0]} ({error.reason})"
         return output.fail("\n".join([message, *(f"  {rule}" for rule in rules)]), code)
     reason = error.reason if isinstance(error, PlatformError) else type(error).__name__
     violations = [
@@ -67,6 +70,17 @@ def report(error: Exception, meta: MutableMapping[str, Any]) -> typer.Exit:
     return typer.Exit(code)
 
 
+def _code(error: Exception) -> int:
+    if isinstance(error, FileNotFoundError):
+        return output.EXIT_NOT_FOUND
+    if isinstance(error, PlatformError):
+        if error.reason == PROMOTION_REFUSED:
+            return output.EXIT_GATED
+        if error.reason.endswith(NOT_FOUND_SUFFIX):
+            return output.EXIT_NOT_FOUND
+    return next((code for kind, code in _CODES if isinstance(error, kind)), output.EXIT_PROBLEM)
+
+
 def _message(error: Exception, meta: MutableMapping[str, Any]) -> str:
     if isinstance(error, Unavailable) and is_unreached(error):
         return unreached(target_of(meta.get(URL_KEY)))
@@ -74,6 +88,8 @@ def _message(error: Exception, meta: MutableMapping[str, Any]) -> str:
         return _with_place(error, meta.get(FILTER_KEY))
     if isinstance(error, PlatformError):
         return f"{error.message} ({error.reason})"
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error)
 
 

@@ -1,14 +1,23 @@
 """`runstream models`: registered models and their versions."""
 
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from runstream.cli import models_promotion, output
 from runstream.cli.models_views import print_diff, print_lineage, version_facts, version_row
 from runstream.cli.options import Filter, Json, OrderBy, Url
-from runstream.cli.registry_options import Limit, Model, Tags, Version, joined, key_values, print_facts
+from runstream.cli.registry_options import (
+    Limit,
+    Model,
+    Tags,
+    Version,
+    aliases_text,
+    joined,
+    key_values,
+    print_facts,
+)
 from runstream.query.client import Client
 from runstream.registry.results import ParentVersion
 
@@ -34,14 +43,16 @@ def list_models(
         output.print_json({"models": [model.to_dict() for model in models]})
         return
     rows = [
-        [m.name, m.version_count, _aliases(m.aliases), output.time_cell(m.last_updated_time), joined(m.tags)]
+        [
+            m.name,
+            m.version_count,
+            aliases_text(m.aliases),
+            output.time_cell(m.last_updated_time),
+            joined(m.tags),
+        ]
         for m in models
     ]
     output.print_table(["name", "versions", "aliases", "time", "tags"], rows)
-
-
-def _aliases(aliases: Any) -> str | None:
-    return joined(tuple(f"{alias} → {version}" for alias, version in aliases.items()))
 
 
 @app.command()
@@ -75,7 +86,7 @@ def show(
             ("updated", output.time_cell(model.last_updated_time)),
             ("versions", model.version_count),
             ("promotions", model.promotion_sequence),
-            ("aliases", _aliases(model.aliases)),
+            ("aliases", aliases_text(model.aliases)),
             ("tags", joined(model.tags)),
         ]
     )
@@ -132,9 +143,8 @@ def register(
         output.print_json({"version": made.to_dict()})
     else:
         size = output.bytes_cell(made.artifacts.size_bytes)
-        typer.echo(
-            f"registered {made.name} version {made.version} ({made.artifacts.file_count} files, {size})"
-        )
+        files = output.files_cell(made.artifacts.file_count)
+        typer.echo(f"registered {made.name} version {made.version} ({files}, {size})")
 
 
 def _parent(text: str) -> ParentVersion:

@@ -40,7 +40,11 @@ def version_facts(version: ModelVersion) -> list[tuple[str, Any]]:
     """One version whole."""
     tree = version.artifacts
     reason = f" ({version.status_message})" if version.status_message else ""
-    files = f"{tree.file_count} files, {output.bytes_cell(tree.size_bytes)}" if tree.file_count else None
+    files = (
+        f"{output.files_cell(tree.file_count)}, {output.bytes_cell(tree.size_bytes)}"
+        if tree.file_count
+        else None
+    )
     parents = tuple(
         f"{p.name}/{p.version}" + (f" ({p.relation})" if p.relation else "") for p in version.parents
     )

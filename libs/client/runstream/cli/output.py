@@ -132,6 +132,11 @@ def bytes_cell(count: int) -> str:
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
+def files_cell(count: int) -> str:
+    """A number of files such as "1 file"."""
+    return f"{count:,} file{'' if count == 1 else 's'}"
+
+
 def print_json_error(document: object) -> None:
     """Print an error's document to stderr."""
     typer.echo(json.dumps(document, ensure_ascii=False), err=True)

@@ -10,7 +10,7 @@ import typer
 
 from runstream.cli import output
 from runstream.cli.options import Filter, Json, OrderBy, Url
-from runstream.cli.registry_options import Limit, Tags, Version, joined, key_values, print_facts
+from runstream.cli.registry_options import Limit, Tags, Version, aliases_text, joined, key_values, print_facts
 from runstream.query.client import Client
 from runstream.registry.results_prompts import ChatMessage
 
@@ -37,7 +37,13 @@ def list_prompts(
         output.print_json({"prompts": [prompt.to_dict() for prompt in prompts]})
         return
     rows = [
-        [p.name, p.latest_version, joined(p.aliases), output.time_cell(p.last_updated_time), joined(p.tags)]
+        [
+            p.name,
+            p.latest_version,
+            aliases_text(p.aliases),
+            output.time_cell(p.last_updated_time),
+            joined(p.tags),
+        ]
         for p in prompts
     ]
     output.print_table(["name", "version", "aliases", "time", "tags"], rows)

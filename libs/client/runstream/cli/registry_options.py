@@ -1,5 +1,6 @@
 """Arguments, options and lines that the commands of the registry share."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -42,6 +43,11 @@ def joined(items: object) -> str | None:
     if isinstance(items, tuple | list):
         return ", ".join(str(item) for item in items) or None
     return None
+
+
+def aliases_text(aliases: Mapping[str, int]) -> str | None:
+    """Aliases in one cell, e.g. "champion → 7"; None when there are none."""
+    return joined(tuple(f"{alias} → {version}" for alias, version in aliases.items()))
 
 
 def print_facts(facts: list[tuple[str, Any]]) -> None:

@@ -102,10 +102,11 @@ def _runs(before: ModelVersion, after: ModelVersion, notes: list[str]) -> Flow[t
 def _artifact_changes(
     before: ModelVersion, after: ModelVersion, notes: list[str]
 ) -> Flow[tuple[ArtifactChange, ...]]:
-    ours = [version.artifacts.uri.startswith(OUR_FILES) for version in (before, after)]
-    if not all(ours):
-        if before.artifacts.uri != after.artifacts.uri:
-            notes.append(f"files are kept elsewhere: {before.artifacts.uri} and {after.artifacts.uri}")
+    uris = [version.artifacts.uri for version in (before, after)]
+    elsewhere = [uri for uri in dict.fromkeys(uris) if not uri.startswith(OUR_FILES)]
+    if elsewhere:
+        if len(set(uris)) > 1:
+            notes.append(f"files are not compared, since they are kept elsewhere: {' and '.join(elsewhere)}")
         return ()
     if before.artifacts.digest and before.artifacts.digest == after.artifacts.digest:
         return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from runstream_common.errors import FailedPrecondition
@@ -116,7 +117,10 @@ class PromotionOutcome(Result):
     def _repr_html_(self) -> str:
         head = ["", "rule", "detail", "policy"]
         rows = [("✓" if r.passed else "✗", r.rule, r.detail, f"{r.policy} {r.revision}") for r in self.rules]
-        return f"<div>version {self.version}: {'allowed' if self.allowed else 'refused'}{table_html(head, rows)}</div>"
+        made = self.promotion
+        where = f"{escape(made.name)} {made.target_kind}/{escape(made.target)}: " if made else ""
+        done = "promoted" if made else "allowed" if self.allowed else "refused"
+        return f"<div>{where}version {self.version} {done}{table_html(head, rows) if rows else ''}</div>"
 
 
 @dataclass(frozen=True, slots=True)

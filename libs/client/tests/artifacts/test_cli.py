@@ -123,7 +123,8 @@ def test_errors_are_one_line(cli, tmp_path):
     for words, code in (
         (("put", tmp_path / "link", RUN), output.EXIT_USAGE),
         (("put", RUN), output.EXIT_USAGE),
-        (("put", tmp_path / "missing", RUN), output.EXIT_PROBLEM),
+        (("put", tmp_path / "missing", RUN), output.EXIT_NOT_FOUND),
+        (("cat", RUN), output.EXIT_USAGE),
         (("ls", "s3://bucket"), output.EXIT_USAGE),
         (("get", f"runs:/{RUN}/x", tmp_path / "x"), output.EXIT_NOT_FOUND),
         (("mv", RUN, "x"), output.EXIT_USAGE),

@@ -71,9 +71,13 @@ def test_a_gate_speaks_through_the_command_line(cli, two_versions, tmp_path, suf
         assert text in dry.stdout
     refused = cli("models", "promote", name, "1", "-a", "champion")
     assert refused.exit_code == output.EXIT_GATED
+    assert refused.stderr.count("accuracy >= 0.9") == 1  # told once, with its mark
     assert "✗ accuracy >= 0.9" in refused.stderr
     told = json.loads(cli("models", "promote", name, "1", "-a", "champion", "--json").stderr)["error"]
     assert (told["reason"], told["rules"][0]["passed"]) == ("PROMOTION_REFUSED", False)
+
+    missing = cli("models", "show", name, "@champion")
+    assert (missing.exit_code, "ALIAS_NOT_FOUND" in missing.stderr) == (output.EXIT_NOT_FOUND, True)
 
     allowed = cli("models", "promote", name, "2", "-a", "champion", "--dry-run")
     assert (allowed.exit_code, "✓" in allowed.stdout) == (0, True)

@@ -150,7 +150,7 @@ def test_a_diff_says_what_it_cannot_compare(client, name):
         client.models.create_version(name, f"s3://b/{number}", create_model=True)
     notes = client.models.diff(name, 1, 2).notes
     assert len(notes) == 3
-    assert "files are kept elsewhere: s3://b/1 and s3://b/2" in notes
+    assert "files are not compared, since they are kept elsewhere: s3://b/1 and s3://b/2" in notes
 
 
 async def test_the_async_client_does_the_same(registry_url, name, monkeypatch):
