@@ -94,7 +94,9 @@ class Prompts:
         try:
             version, _ = await self._versions.create(_new_version(new))
         except InvalidArgument:
-            await self._refuse_model(rules.required_name(new.name))
+            # No model has a name that the database cannot hold, and asking for it would hide what is wrong.
+            if "\0" not in new.name:
+                await self._refuse_model(new.name)
             raise
         return version
 
