@@ -82,9 +82,9 @@ class Versions:
         if is_prompt(new.tags) != (new.source in PROMPT_SOURCES):
             raise _wrong_prompt_source(new)
         if not isinstance(parse_source(new.source), ExternalFiles):
-            existing = await self._before_copying(new)
-            if existing is not None:
-                return existing, False
+            registered = await self._before_copying(new)
+            if registered is not None:
+                return registered, False
         version_id = new.version_id or new_batch_id().replace("-", "")
         facts = await self._sources.settle(new, version_id)
         return await self._batcher.create(_prepared(new, version_id, facts))
