@@ -104,7 +104,6 @@ async def build(runtime: Runtime[ArtifactSettings]) -> Service:
 
     Raises:
         FailedPrecondition: the schema was not migrated, or a setting is missing.
-        InvalidArgument: no object store is set.
     """
     settings = runtime.settings
     bus, metadata = build_bus(settings), MetadataChannel(settings)
@@ -146,8 +145,7 @@ def build_parts(settings: ArtifactSettings, lookup: RunLookup, clock: Clock | No
         clock: for times and expiry; the machine's own if not given.
 
     Raises:
-        FailedPrecondition: no database is set.
-        InvalidArgument: no object store is set.
+        FailedPrecondition: no database or no object store is set.
     """
     clock, database = clock or SystemClock(), _open_database(settings)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runstream_common.errors import InvalidArgument
+from runstream_common.errors import FailedPrecondition
 from runstream_common.object_store.local import LocalServing, LocalStore
-from runstream_common.object_store.location import FIELD, LocalLocation, parse_location
+from runstream_common.object_store.location import LocalLocation, parse_location
 from runstream_common.object_store.s3 import S3Store
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ def make_object_store(
         clock: for the expiry of URLs.
 
     Raises:
-        InvalidArgument: no store is set.
+        FailedPrecondition: RUNSTREAM_OBJECT_STORE_URL is not set.
     """
     url = settings.object_store_url.get_secret_value()
     if not url:
-        raise InvalidArgument.of(FIELD, "is required")
+        raise FailedPrecondition("RUNSTREAM_OBJECT_STORE_URL is not set", reason="SETTING_MISSING")
     location = parse_location(url)
     if isinstance(location, LocalLocation):
         serving = LocalServing(signing_secret, http_host, http_port, settings.object_store_public_url)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from runstream_common.errors import InvalidArgument
+from runstream_common.errors import FailedPrecondition, InvalidArgument
 from runstream_common.object_store.factory import make_object_store
 from runstream_common.object_store.local import LocalStore
 from runstream_common.object_store.location import LocalLocation, S3Location, parse_location
@@ -98,5 +98,5 @@ def test_the_store_that_is_named(tmp_path: Path) -> None:
     assert isinstance(local, LocalStore)
     assert local.base_url == "https://files.example.org"
     assert isinstance(made(object_store_url="s3://key:secret@host/bucket"), S3Store)
-    with pytest.raises(InvalidArgument, match="object_store_url"):
+    with pytest.raises(FailedPrecondition, match="RUNSTREAM_OBJECT_STORE_URL is not set"):
         made()
