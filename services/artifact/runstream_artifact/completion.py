@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from runstream_common.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -91,17 +90,13 @@ class Completion:
             blobs = await blob_repository.select_blobs(
                 connection, (upload.digest for upload in uploads.values())
             )
-        found = await asyncio.gather(*(self._outcome(upload, blobs) for upload in uploads.values()))
-        return dict(zip(uploads, found, strict=True))
-
-    async def _outcome(self, upload: Upload, blobs: Mapping[bytes, Blob]) -> Outcome:
-        blob = blobs.get(upload.digest)
-        if blob is None:
-            return await self._checks.check(upload)
-        if blob.size_bytes != upload.size_bytes:
-            message = f"{upload.path!r}: content with this digest has {blob.size_bytes} bytes"
-            return Failure("SIZE_MISMATCH", message)
-        return Proven(blob, recorded=True, deduplicated=True)
+        known = {
+            upload_id: _known_outcome(upload, blobs[upload.digest])
+            for upload_id, upload in uploads.items()
+            if upload.digest in blobs
+        }
+        checked = await self._checks.check([u for upload_id, u in uploads.items() if upload_id not in known])
+        return {upload_id: known.get(upload_id) or checked[upload_id] for upload_id in uploads}
 
     async def _make_visible(
         self, connection: Connection, owner: Owner, proven: Mapping[str, Proven]
@@ -151,6 +146,14 @@ class Completion:
         await store_files(connection, owner, tree_id, newly, now_ms)
         await upload_repository.complete_uploads(connection, uploads, now_ms, self._rules.url_seconds)
         return files
+
+
+def _known_outcome(upload: Upload, blob: Blob) -> Outcome:
+    """What becomes of an upload whose content somebody else has brought."""
+    if blob.size_bytes != upload.size_bytes:
+        message = f"{upload.path!r}: content with this digest has {blob.size_bytes} bytes"
+        return Failure("SIZE_MISMATCH", message)
+    return Proven(blob, recorded=True, deduplicated=True)
 
 
 async def _conflicts(

@@ -17,11 +17,16 @@ from runstream_artifact.store import blob_repository, upload_repository
 from runstream_artifact.upload_plans import object_key, sent_key
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runstream_common.clock import Clock
     from runstream_common.database import Database
-    from runstream_common.object_store.api import ObjectStore, StoredPart
+    from runstream_common.object_store.api import ObjectStat, ObjectStore, StoredPart
 
 log = structlog.get_logger(__name__)
+
+LOOKS = 64
+"""Objects looked at one after the other by one call to the store: what a call costs is spread over as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class UploadChecks:
     """Checks uploads, several side by side. What has to be read goes on when its caller leaves: the next one joins.
 
     Args:
-        parallel: objects looked at side by side.
+        parallel: calls that look at objects, side by side.
         hashing_parallel: objects read and hashed side by side.
         wait_seconds: longest wait for an object that is being read.
     """
@@ -74,21 +79,17 @@ class UploadChecks:
         self._wait_seconds = wait_seconds
         self._reading: dict[str, asyncio.Task[Outcome]] = {}
 
-    async def check(self, upload: Upload) -> Outcome:
-        """Whether the store holds what an open upload promised.
+    async def check(self, uploads: Sequence[Upload]) -> dict[str, Outcome]:
+        """Whether the store holds what open uploads promised, by upload id.
 
         Raises:
-            PlatformError: what is neither the upload's fault nor passes by itself, such as refused credentials.
+            PlatformError: what is neither an upload's fault nor passes by itself, such as refused credentials.
         """
-        try:
-            if upload.method is UploadMethod.SINGLE:
-                async with self._slots:
-                    return await self._check_single(upload)
-            return await self._check_by_reading(upload)
-        except PlatformError as error:
-            if not error.retryable:
-                raise
-            return Failure("OBJECT_STORE_UNAVAILABLE", f"{upload.path!r}: {error.message}", retryable=True)
+        single = [upload for upload in uploads if upload.method is UploadMethod.SINGLE]
+        others = [upload for upload in uploads if upload.method is not UploadMethod.SINGLE]
+        looked = (self._look(single[at : at + LOOKS]) for at in range(0, len(single), LOOKS))
+        found = await asyncio.gather(*looked, *(self._read_back(upload) for upload in others))
+        return {upload_id: outcome for outcomes in found for upload_id, outcome in outcomes.items()}
 
     async def stop(self) -> None:
         """End what is being read; completing again begins anew."""
@@ -97,17 +98,19 @@ class UploadChecks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _check_single(self, upload: Upload) -> Outcome:
-        key = object_key(upload)
-        stat = await self._store.stat(key)
-        if stat is None:
-            return _incomplete(upload, "nothing has arrived")
-        if stat.size_bytes != upload.size_bytes:
-            return _wrong_size(upload, stat.size_bytes)
-        # Only content with this digest can have been put there; a store that keeps the checksum says so again.
-        if stat.sha256 is not None and stat.sha256 != upload.digest:
-            return _wrong_checksum(upload)
-        return Proven(Blob(upload.digest, upload.size_bytes, key), recorded=False)
+    async def _look(self, uploads: Sequence[Upload]) -> dict[str, Outcome]:
+        try:
+            async with self._slots:
+                stats = await self._store.stat_many([object_key(upload) for upload in uploads])
+        except PlatformError as error:
+            return {upload.upload_id: _unavailable(upload, error) for upload in uploads}
+        return {u.upload_id: _compared(u, stat) for u, stat in zip(uploads, stats, strict=True)}
+
+    async def _read_back(self, upload: Upload) -> dict[str, Outcome]:
+        try:
+            return {upload.upload_id: await self._check_by_reading(upload)}
+        except PlatformError as error:
+            return {upload.upload_id: _unavailable(upload, error)}
 
     async def _check_by_reading(self, upload: Upload) -> Outcome:
         task = self._reading.get(upload.upload_id)
@@ -192,6 +195,23 @@ class UploadChecks:
             return not_found(upload.upload_id)
         # If somebody else brought the same content first, this one's goes when the upload is cleared away.
         return Proven(blob, recorded=True, deduplicated=blob.object_key != key)
+
+
+def _compared(upload: Upload, stat: ObjectStat | None) -> Outcome:
+    if stat is None:
+        return _incomplete(upload, "nothing has arrived")
+    if stat.size_bytes != upload.size_bytes:
+        return _wrong_size(upload, stat.size_bytes)
+    # Only content with this digest can have been put there; a store that keeps the checksum says so again.
+    if stat.sha256 is not None and stat.sha256 != upload.digest:
+        return _wrong_checksum(upload)
+    return Proven(Blob(upload.digest, upload.size_bytes, object_key(upload)), recorded=False)
+
+
+def _unavailable(upload: Upload, error: PlatformError) -> Failure:
+    if not error.retryable:
+        raise error
+    return Failure("OBJECT_STORE_UNAVAILABLE", f"{upload.path!r}: {error.message}", retryable=True)
 
 
 def not_found(upload_id: str) -> Failure:

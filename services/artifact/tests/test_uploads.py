@@ -236,11 +236,11 @@ async def test_an_object_store_that_is_away_leaves_the_upload_open(local_door: D
     upload = await local_door.open(owner, "a", b"1")
     await local_door.send_content(upload, b"1")
 
-    async def away(key: str) -> None:
+    async def away(keys: list[str]) -> None:
         raise ObjectStoreUnavailable("the object store does not answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr(local_door.parts.store, "stat", away)
+        patch.setattr(local_door.parts.store, "stat_many", away)
         (failed,) = await local_door.complete(upload.upload_id)
     (done,) = await local_door.complete(upload.upload_id)
 

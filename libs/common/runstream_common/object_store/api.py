@@ -200,6 +200,10 @@ class ObjectStore(Protocol):
         """What the store knows of an object; None when there is none."""
         ...
 
+    async def stat_many(self, keys: Sequence[str]) -> list[ObjectStat | None]:
+        """The same of several objects, one after the other; far cheaper than as many calls. In the given order."""
+        ...
+
     async def hash_content(self, key: str) -> HashedContent | None:
         """Read the whole object and hash it, with flat memory; None when there is none."""
         ...

@@ -14,13 +14,13 @@ _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
 
 
 def blob_key(digest: bytes) -> str:
-    """Key of verified content; the two levels keep folders of a local store small.
+    """Key of verified content; in a local store 256 folders share what there is.
 
     Args:
         digest: SHA-256, 32 bytes.
     """
     text = digest.hex()
-    return f"blobs/sha256/{text[:2]}/{text[2:4]}/{text}"
+    return f"blobs/sha256/{text[:2]}/{text}"
 
 
 def staging_key(upload_id: str) -> str:

@@ -171,8 +171,12 @@ class LocalStore:
 
     async def stat(self, key: str) -> ObjectStat | None:
         """See ``ObjectStore.stat``; no checksum is kept beside the file."""
-        size_bytes = await self._workers.run("read", self._folder.size_of, key)
-        return None if size_bytes is None else ObjectStat(size_bytes, None)
+        return (await self.stat_many([key]))[0]
+
+    async def stat_many(self, keys: Sequence[str]) -> list[ObjectStat | None]:
+        """See ``ObjectStore.stat_many``."""
+        sizes = await self._workers.run("read", lambda: [self._folder.size_of(key) for key in keys])
+        return [None if size_bytes is None else ObjectStat(size_bytes, None) for size_bytes in sizes]
 
     async def hash_content(self, key: str) -> HashedContent | None:
         """See ``ObjectStore.hash_content``."""

@@ -73,7 +73,7 @@ def refusal_for(error: PlatformError) -> Refusal:
     raise error
 
 
-def error_answer(request: web.Request, refusal: Refusal) -> web.Response:
+def error_answer(request: web.BaseRequest, refusal: Refusal) -> web.Response:
     """The answer to a request that is refused."""
     metrics.REFUSED.labels(refusal.code).inc()
     log.info("object_request_refused", method=request.method, code=refusal.code, status=refusal.status)
@@ -90,7 +90,7 @@ def error_answer(request: web.Request, refusal: Refusal) -> web.Response:
     )
 
 
-def asked_range(request: web.Request, size_bytes: int) -> tuple[int, int, int]:
+def asked_range(request: web.BaseRequest, size_bytes: int) -> tuple[int, int, int]:
     """Status, first byte and the byte after the last one.
 
     A Range that is malformed or has several parts is ignored, as RFC 9110 allows.

@@ -11,7 +11,7 @@ import hmac
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from runstream_common.errors import InvalidArgument
 from runstream_common.object_store.api import MAX_EXPIRES_SECONDS, SignedRequest
@@ -91,9 +91,12 @@ class UrlSigner:
             if not _PRINTABLE.fullmatch(value):
                 raise InvalidArgument.of(name, "must be printable ASCII")
         expire_time_ms = self._clock.now_ms() + expires_seconds * 1000
-        pairs = [*query.items(), (_EXPIRES, str(expire_time_ms))]
-        signature = self._signature(method, checked_key(key), pairs, headers)
-        url = f"{base_url}{URL_PREFIX}{quote(key)}?{urlencode([*pairs, (_SIGNATURE, signature)])}"
+        # Encoded once, for the signature and the URL; the characters that keys have need no encoding.
+        encoded = urlencode(sorted([*query.items(), (_EXPIRES, str(expire_time_ms))]))
+        signature = self._signature(
+            method, checked_key(key), encoded, _signed_headers(method, query), headers
+        )
+        url = f"{base_url}{URL_PREFIX}{key}?{encoded}&{_SIGNATURE}={signature}"
         return SignedRequest(method, url, dict(headers), expire_time_ms)
 
     def verify(
@@ -112,24 +115,28 @@ class UrlSigner:
         """
         pairs = [(name, value) for name, value in query if name != _SIGNATURE]
         given = [value for name, value in query if name == _SIGNATURE]
-        expected = self._signature("GET" if method == "HEAD" else method, key, pairs, headers)
+        known = dict(pairs)
+        asked = "GET" if method == "HEAD" else method
+        # Every pair is encoded, so that a name that comes twice is another request.
+        expected = self._signature(
+            asked, key, urlencode(sorted(pairs)), _signed_headers(asked, known), headers
+        )
         if len(given) != 1 or not hmac.compare_digest(given[0].encode(), expected.encode()):
             raise UrlRefused("SignatureDoesNotMatch", "The request differs from the one that was signed.")
-        known = dict(pairs)
         if self._clock.now_ms() >= int(known.pop(_EXPIRES)):
             raise UrlRefused("AccessDenied", "Request has expired")
         return Grant(checked_key(key), known)
 
     def _signature(
-        self, method: str, key: str, query: list[tuple[str, str]], headers: Mapping[str, str]
+        self, method: str, key: str, query: str, names: tuple[str, ...], headers: Mapping[str, str]
     ) -> str:
-        content = [f"{name}:{headers.get(name, '')}" for name in _signed_headers(method, query)]
-        text = "\n".join([method, key, urlencode(sorted(query)), *content])
+        content = [f"{name}:{headers.get(name, '')}" for name in names]
+        text = "\n".join([method, key, query, *content])
         digest = hmac.digest(self._secret, text.encode("utf-8", "surrogateescape"), "sha256")
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def _signed_headers(method: str, query: list[tuple[str, str]]) -> tuple[str, ...]:
+def _signed_headers(method: str, query: Mapping[str, str]) -> tuple[str, ...]:
     if method != "PUT":
         return ()
-    return _PART_HEADERS if any(name == "uploadId" for name, _ in query) else _PUT_HEADERS
+    return _PART_HEADERS if "uploadId" in query else _PUT_HEADERS

@@ -57,7 +57,9 @@ class Transfers:
     workers: Workers
     idle_seconds: float
 
-    async def receive(self, request: web.Request, size_bytes: int, make_writer: Callable[[], Writer]) -> str:
+    async def receive(
+        self, request: web.BaseRequest, size_bytes: int, make_writer: Callable[[], Writer]
+    ) -> str:
         """Take a body; returns what ``finish`` did.
 
         Raises:
@@ -76,7 +78,7 @@ class Transfers:
             metrics.RECEIVED_BYTES.inc(request.content.total_bytes)
 
     async def _receive_pieces(
-        self, request: web.Request, size_bytes: int, make_writer: Callable[[], Writer]
+        self, request: web.BaseRequest, size_bytes: int, make_writer: Callable[[], Writer]
     ) -> str:
         writer = await self.workers.run("write", make_writer)
         writing: asyncio.Future[None] | None = None
@@ -97,7 +99,7 @@ class Transfers:
             await _settled(writing)
             await self.workers.run("write", writer.close)
 
-    async def _piece(self, request: web.Request, wanted_bytes: int) -> list[bytes]:
+    async def _piece(self, request: web.BaseRequest, wanted_bytes: int) -> list[bytes]:
         """At least so many bytes of the body (at most one buffer more) as they came in."""
         pieces: list[bytes] = []
         while wanted_bytes > 0:
@@ -121,7 +123,7 @@ class Transfers:
         return piece
 
     async def send(
-        self, request: web.Request, response: web.StreamResponse, descriptor: int, begin: int, end: int
+        self, request: web.BaseRequest, response: web.StreamResponse, descriptor: int, begin: int, end: int
     ) -> None:
         """Send a part of a file; what goes wrong midway breaks the connection, which the client sees."""
         await response.prepare(request)

@@ -103,6 +103,8 @@ def _canonical_headers(headers: Mapping[str, str]) -> tuple[str, str]:
     return "".join(lines), ";".join(sorted(headers))
 
 
+# Names, algorithm, date and scope are the same in every URL of a batch.
+@lru_cache(maxsize=256)
 def _encoded(text: str) -> str:
     return quote(text, safe="-_.~")
 

@@ -237,12 +237,28 @@ class S3Store:
 
     async def stat(self, key: str) -> ObjectStat | None:
         """See ``ObjectStore.stat``."""
+        return (await self.stat_many([key]))[0]
+
+    async def stat_many(self, keys: Sequence[str]) -> list[ObjectStat | None]:
+        """See ``ObjectStore.stat_many``."""
+
+        def stats() -> list[ObjectStat | None]:
+            found = []
+            for key in keys:
+                self._workers.check_running()
+                found.append(self._stat(key))
+            return found
+
+        return await self._workers.run("read", stats)
+
+    def _stat(self, key: str) -> ObjectStat | None:
         try:
-            return await self._run("read", self._stat, key)
+            with s3_errors("read", self._bucket):
+                return self._existing_stat(key)
         except ObjectNotFound:
             return None
 
-    def _stat(self, key: str) -> ObjectStat:
+    def _existing_stat(self, key: str) -> ObjectStat:
         found = self._client.stat_object(self._bucket, key, extra_headers={"x-amz-checksum-mode": "ENABLED"})
         return ObjectStat(found.size or 0, _sha256((found.metadata or {}).get("x-amz-checksum-sha256")))
 

@@ -196,6 +196,16 @@ async def test_copy_and_delete(store: ObjectStore, send: Sender) -> None:
     assert await store.read(KEY, 100_000) == CONTENT
 
 
+async def test_many_objects_are_looked_at_together(store: ObjectStore, send: Sender) -> None:
+    for name, content in (("uploads/one", b"1"), ("uploads/three", b"333")):
+        await send(signed_put(store, name, content), content)
+    names = ["uploads/three", "uploads/two", "uploads/one", "uploads/three"]
+    found = await store.stat_many(names)
+    assert found == [await store.stat(name) for name in names]
+    assert [None if stat is None else stat.size_bytes for stat in found] == [3, None, 1, 3]
+    assert await store.stat_many([]) == []
+
+
 async def test_many_clients_at_once(store: ObjectStore, send: Sender) -> None:
     contents = [b"%d" % number * 3000 for number in range(40)]
     keys = [blob_key(sha256(content)) for content in contents]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -89,6 +90,17 @@ async def test_an_upload_goes_on_after_a_restart(tmp_path: Path, send: Sender) -
     await after.stop()
     # Nothing is left of it but the object.
     assert files(tmp_path) == [tmp_path / KEY]
+
+
+async def test_a_client_that_asks_first_is_told_to_go_on(local: LocalStore) -> None:
+    request = signed_put(local, KEY, CONTENT)
+    asking = replace(request, headers={**request.headers, "expect": "100-continue"})
+    reader, writer = await open_request(asking)
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(CONTENT)
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+    assert await local.read(KEY, len(CONTENT) + 1) == CONTENT
 
 
 async def test_a_record_cut_off_by_a_crash_counts_for_nothing(
