@@ -31,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to a group."""
     for command in (promote, rollback, history, request, requests, approve, reject):
         app.command()(command)
+    app.command("record-evaluation")(record_evaluation)
 
 
 def promote(
@@ -191,6 +192,26 @@ def reject(
     """Reject a request."""
     with Client(url) as client:
         _print_decision(client.models.reject(request_id, role=role, comment=comment), json)
+
+
+def record_evaluation(
+    name: Model,
+    version: Version,
+    evaluation: Annotated[str, typer.Argument(metavar="EVALUATION", help="E.g. regression-suite.")],
+    *,
+    passed: Annotated[bool, typer.Option("--passed/--failed", help="How it went.", show_default=False)],
+    summary: Annotated[str, typer.Option(help="What to know about it, in a line.")] = "",
+    report: Annotated[str, typer.Option(metavar="URL", help="Where its report is.")] = "",
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Record how an evaluation of a version went; rules of policies ask for the last outcome."""
+    with Client(url) as client:
+        client.models.record_evaluation(name, version, evaluation, passed=passed, summary=summary, url=report)
+    if json:
+        output.print_json({"evaluation": evaluation, "passed": passed})
+    else:
+        typer.echo(f"recorded {evaluation} of {name} {version}: {'passed' if passed else 'failed'}")
 
 
 def _print_decision(outcome: DecisionOutcome, json: bool) -> None:

@@ -92,6 +92,19 @@ def test_a_gate_speaks_through_the_command_line(cli, two_versions, tmp_path, suf
     assert json_of(cli("models", "alias", name, "-d", "champion", "--json")) == {"aliases": {}}
 
 
+def test_an_evaluation_is_recorded_and_asked_for(cli, client, two_versions):
+    name = two_versions
+    rules = [{"evaluation": {"evaluation": "regression-suite"}}]
+    client.models.put_policy(name, {"models": name, "targets": "*", "rules": rules})
+    record = ("models", "record-evaluation", name, "2", "regression-suite")
+    promotion = ("models", "promote", name, "2", "-a", "champion", "--dry-run")
+    assert cli(*record).exit_code == output.EXIT_USAGE
+    assert "failed" in cli(*record, "--failed", "--summary", "3 of 40 cases").stdout
+    assert cli(*promotion).exit_code == output.EXIT_GATED
+    assert json_of(cli(*record, "--passed", "--json")) == {"evaluation": "regression-suite", "passed": True}
+    assert cli(*promotion).exit_code == 0
+
+
 def test_a_diff_is_printed(cli, two_versions):
     shown = cli("models", "diff", two_versions, "1", "2").stdout
     for text in ("metric", "accuracy", "0.95", "file changed", "w.txt"):
