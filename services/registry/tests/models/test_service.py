@@ -27,8 +27,12 @@ from runstream_proto.registry.v1.model_service_pb2_grpc import ModelServiceStub
 from runstream_registry.settings import RegistrySettings
 from runstream_registry.wiring import build, migrate
 
+from tests.support.postgres import fresh_database
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
+
+    from tests.support.postgres import PostgresServer
 
 NOBODY_HOME = "127.0.0.1:1"
 TAGS = [types.Tag(key="team", value="x")]
@@ -74,9 +78,11 @@ async def refusal(call: Awaitable[object]) -> PlatformError:
     return from_rpc_error(raised.value)
 
 
-async def test_it_does_not_start_on_a_schema_that_was_not_migrated(settings: RegistrySettings) -> None:
-    with pytest.raises(FailedPrecondition, match="runstream_registry migrate"):
-        await build(Runtime("registry", settings))
+async def test_it_does_not_start_on_a_schema_that_was_not_migrated(postgres_server: PostgresServer) -> None:
+    with fresh_database(postgres_server) as url:
+        settings = RegistrySettings(database_url=url, bus_url=url)
+        with pytest.raises(FailedPrecondition, match="runstream_registry migrate"):
+            await build(Runtime("registry", settings))
 
 
 async def test_a_model_from_its_creation_to_its_end(models: Any) -> None:
