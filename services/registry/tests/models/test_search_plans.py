@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
+from runstream_common.database import driver_dsn
 from runstream_common.search.planning import PLANNER_SETTINGS
 from runstream_registry.entities import Stage
 from runstream_registry.search.searches import Search, plan_models, plan_versions
@@ -16,9 +20,12 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ClauseElement
 
 from services.registry.tests.models.support import Registry
+from tests.support.postgres import fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.postgres import PostgresServer
 
 VERSIONS = 20_000
 MODELS = 200
@@ -95,12 +102,34 @@ async def run_plan(registry: Registry, statement: Select[Any]) -> Plan:
     return Plan((json.loads(found) if isinstance(found, str) else found)[0]["Plan"])
 
 
-@pytest.fixture
-async def large(registry: Registry) -> Registry:
-    """A registry with many versions."""
-    async with registry.database.driver() as connection:
+@pytest.fixture(scope="module")
+def loaded_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """A database with many versions, which the tests only read."""
+    with (
+        fresh_database(postgres_server, template=migrated_template) as url,
+        ThreadPoolExecutor(max_workers=1) as thread,
+    ):
+        thread.submit(asyncio.run, _load(url)).result()
+        yield url
+
+
+async def _load(url: str) -> None:
+    connection = await asyncpg.connect(driver_dsn(url))
+    try:
         for statement in LOAD:
             await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+def database_url(loaded_url: str) -> str:
+    return loaded_url
+
+
+@pytest.fixture
+def large(registry: Registry) -> Registry:
+    """A registry with many versions."""
     return registry
 
 
