@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from runstream_artifact.settings import ArtifactSettings
-from runstream_common.object_store.settings import ObjectStoreSettings
 from runstream_common.settings import settings_table
 from runstream_ingest.settings import IngestSettings
 from runstream_metadata.settings import MetadataSettings
@@ -57,9 +56,7 @@ def with_tables(text: str) -> str:
     tables = "\n\n".join(
         (
             settings_table(),
-            settings_table(
-                ObjectStoreSettings, ArtifactSettings, IngestSettings, MetadataSettings, RegistrySettings
-            ),
+            settings_table(ArtifactSettings, IngestSettings, MetadataSettings, RegistrySettings),
         )
     )
     before, rest = text.split(BEGIN)

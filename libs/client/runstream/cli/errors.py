@@ -56,8 +56,7 @@ def report(error: Exception, meta: MutableMapping[str, Any]) -> typer.Exit:
     message = _message(error, meta)
     if not meta.get(JSON_KEY):
         if rules and isinstance(error, PlatformError):
-            # The message names the failed rules, and the lines below it name all of them.
-            message = f"{error.message.partition(': ')[0]} ({error.reason})"
+            message = f"{getattr(error, 'headline', error.message)} ({error.reason})"
         return output.fail("\n".join([message, *(f"  {rule}" for rule in rules)]), code)
     reason = error.reason if isinstance(error, PlatformError) else type(error).__name__
     violations = [

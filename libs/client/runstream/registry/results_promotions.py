@@ -57,8 +57,13 @@ class PromotionRefused(FailedPrecondition):
         super().__init__(message, metadata=metadata)
         self.rules = tuple(rules)
 
+    @property
+    def headline(self) -> str:
+        """The message without the failed rules, which `rules` tells too."""
+        return self.message.partition(": ")[0] if self.rules else self.message
+
     def __str__(self) -> str:
-        return "\n".join([self.message, *(f"  {rule}" for rule in self.rules)])
+        return "\n".join([self.headline, *(f"  {rule}" for rule in self.rules)])
 
 
 @dataclass(frozen=True, slots=True)
