@@ -30,6 +30,7 @@ class PromotionParts:
         runs: knows metrics and tags of runs.
         files: compares files with the object store.
         wake: tells the outbox relay of a commit.
+        max_message_bytes: largest answer.
     """
 
     def __init__(
@@ -39,7 +40,10 @@ class PromotionParts:
         runs: RunReader,
         files: FileChecker,
         wake: Callable[[], None],
+        *,
+        max_message_bytes: int,
     ) -> None:
+        self._max_message_bytes = max_message_bytes
         reader = PolicyReader()
         self.promotions = Promotions(database, clock, reader, EvidenceSource(runs, files), wake)
         self.policies = Policies(database, clock, reader)
@@ -49,7 +53,7 @@ class PromotionParts:
     def registration(self) -> Registration:
         """What the server registers."""
         use_cases = PromotionUseCases(self.promotions, self.policies, self.requests, self.audit)
-        return PromotionService(use_cases).registration()
+        return PromotionService(use_cases, max_message_bytes=self._max_message_bytes).registration()
 
     def spawn(self, tasks: Supervisor, expiry_interval_seconds: float) -> None:
         """Begin to look after requests for approval."""

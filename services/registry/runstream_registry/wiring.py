@@ -136,7 +136,14 @@ def _parts(settings: RegistrySettings) -> Parts:
         metadata=metadata,
         artifacts=artifacts,
         models=ModelParts(settings, database, clock, metadata, artifacts, relay.wake),
-        promotions=PromotionParts(database, clock, metadata, artifacts, relay.wake),
+        promotions=PromotionParts(
+            database,
+            clock,
+            metadata,
+            artifacts,
+            relay.wake,
+            max_message_bytes=settings.grpc_max_message_bytes,
+        ),
         webhooks=WebhookParts(settings, database, clock),
     )
 

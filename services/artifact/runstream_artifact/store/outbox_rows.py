@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from asyncpg import Connection
 
-INSERT_OUTBOX = "INSERT INTO artifact.outbox (queue, payload, headers) VALUES ($1, $2, $3::jsonb)"
+# The relay goes by this time. That of the transaction's begin, the default, would let a later change go first when the
+# earlier one had waited for the tree's lock.
+INSERT_OUTBOX = """
+INSERT INTO artifact.outbox (queue, payload, headers, next_attempt_at)
+VALUES ($1, $2, $3::jsonb, clock_timestamp())
+"""
 
 
 @dataclass(frozen=True, slots=True)

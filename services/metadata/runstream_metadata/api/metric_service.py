@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from runstream_common.errors import InvalidArgument
+from runstream_common.rpc.answers import check_answer_size
 from runstream_common.rpc.server import Registration
 from runstream_proto.metadata.v1 import metric_columns_pb2 as columns_pb
 from runstream_proto.metadata.v1 import metric_service_pb2 as pb
@@ -16,8 +17,6 @@ from runstream_metadata.api import mapping, metric_mapping
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-
-    from google.protobuf.message import Message
 
     from runstream_metadata.metric_reads import MetricReads
     from runstream_metadata.metric_watching import MetricWatcher
@@ -88,7 +87,7 @@ class MetricService:
             metrics=[metric_mapping.summary_message(one) for one in summaries],
             freshness=await self._fresh(caught_up, [one.series for one in summaries]),
         )
-        self._check_size(answer, "run_ids")
+        check_answer_size(answer, self._max_message_bytes, "run_ids")
         return answer
 
     async def GetMetricHistory(
@@ -141,7 +140,7 @@ class MetricService:
         async for row, sampled in self._reads.sample(run_ids, keys, how):
             series.append(row)
             answer.series.append(metric_mapping.sampled_message(row.run_id, row.key, sampled))
-            self._check_size(answer, "max_points")
+            check_answer_size(answer, self._max_message_bytes, "max_points")
         answer.freshness.CopyFrom(await self._fresh(caught_up, series))
         return answer
 
@@ -172,16 +171,6 @@ class MetricService:
 
     def _points_of_message(self) -> int:
         return (self._max_message_bytes - ANSWER_HEADROOM_BYTES) // BYTES_PER_POINT
-
-    def _check_size(self, answer: Message, field: str) -> None:
-        # gRPC would refuse to send it with RESOURCE_EXHAUSTED, which says "try again" to a client.
-        size_bytes = answer.ByteSize()
-        if size_bytes > self._max_message_bytes:
-            description = (
-                f"the answer is larger than the {self._max_message_bytes} bytes that can be sent; "
-                "ask for fewer runs, keys or points"
-            )
-            raise InvalidArgument.of(field, description, reason="PAGE_TOO_LARGE")
 
 
 def _add_to_server(service: MetricService, server: grpc.aio.Server) -> None:

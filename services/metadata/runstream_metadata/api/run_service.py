@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runstream_common.errors import InvalidArgument
+from runstream_common.rpc.answers import check_answer_size
 from runstream_common.rpc.server import Registration
 from runstream_common.violations import Violations
 from runstream_proto.metadata.v1 import run_service_pb2 as pb
@@ -88,7 +89,7 @@ class RunService(pb_grpc.RunServiceServicer):
         """Read several runs."""
         runs = await self._use.runs.get_many(rules.run_ids(request.run_ids, at_most=MAX_RUN_IDS))
         answer = pb.GetRunsResponse(runs=[mapping.run_message(run) for run in runs])
-        self._check_size(answer, "run_ids")
+        check_answer_size(answer, self._max_message_bytes, "run_ids")
         return answer
 
     async def UpdateRun(self, request: pb.UpdateRunRequest, context: Context) -> pb.UpdateRunResponse:
@@ -135,7 +136,7 @@ class RunService(pb_grpc.RunServiceServicer):
             next_page_token=next_page_token,
             freshness=await self._freshness(caught_up, search.experiment_ids),
         )
-        self._check_size(answer, "page_size")
+        check_answer_size(answer, self._max_message_bytes, "page_size")
         return answer
 
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
@@ -173,13 +174,6 @@ class RunService(pb_grpc.RunServiceServicer):
             await self._use.watermarks.written_up_to_ms(experiment_ids[0]) if experiment_ids else 0
         )
         return pb.Freshness(caught_up=caught_up, written_up_to_ms=written_up_to_ms)
-
-    def _check_size(self, answer: pb.GetRunsResponse | pb.SearchRunsResponse, field: str) -> None:
-        # gRPC would refuse to send it with RESOURCE_EXHAUSTED, which says "try again" to a client.
-        size_bytes = answer.ByteSize()
-        if size_bytes > self._max_message_bytes:
-            description = f"the answer has {size_bytes} bytes, at most {self._max_message_bytes} can be sent; ask for fewer runs"
-            raise InvalidArgument.of(field, description, reason="PAGE_TOO_LARGE")
 
 
 def _update(request: pb.UpdateRunRequest) -> RunUpdate:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
 INSERT_OUTBOX = """
-INSERT INTO metadata.outbox (queue, payload, headers)
-SELECT queue, payload, headers::jsonb
+INSERT INTO metadata.outbox (queue, payload, headers, next_attempt_at)
+SELECT queue, payload, headers::jsonb, clock_timestamp()
 FROM unnest($1::text[], $2::bytea[], $3::text[]) WITH ORDINALITY AS new (queue, payload, headers, position)
 ORDER BY position
 """

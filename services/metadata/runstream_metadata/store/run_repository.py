@@ -48,7 +48,8 @@ WITH e AS (
     INSERT INTO metadata.run_tag (run_id, key, value, experiment_id)
     SELECT r.run_id, key, value, r.experiment_id FROM r, unnest($10::text[], $11::text[]) AS new (key, value)
 ), o AS (
-    INSERT INTO metadata.outbox (queue, payload, headers) SELECT $12::text, $13::bytea, $14::jsonb FROM r
+    INSERT INTO metadata.outbox (queue, payload, headers, next_attempt_at)
+    SELECT $12::text, $13::bytea, $14::jsonb, clock_timestamp() FROM r
 )
 SELECT e.lifecycle_stage, parent.is_there AS parent_is_there,
        r.run_id IS NOT NULL AS created, r.artifact_uri, r.lease_expire_time_ms
@@ -76,7 +77,8 @@ WITH u AS (
     SELECT run_id, '{RUN_NAME_TAG}', $3::text, experiment_id FROM u WHERE $10::boolean
     ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value
 ), o AS (
-    INSERT INTO metadata.outbox (queue, payload, headers) SELECT $11::text, $12::bytea, $13::jsonb FROM u
+    INSERT INTO metadata.outbox (queue, payload, headers, next_attempt_at)
+    SELECT $11::text, $12::bytea, $13::jsonb, clock_timestamp() FROM u
 )
 SELECT lease_expire_time_ms FROM u
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runstream_common.errors import InvalidArgument
+from runstream_common.rpc.answers import check_answer_size
 from runstream_common.rpc.server import Registration
 from runstream_proto.registry.v1 import model_service_pb2 as pb
 from runstream_proto.registry.v1 import model_service_pb2_grpc as pb_grpc
@@ -100,7 +100,7 @@ class ModelService(pb_grpc.ModelServiceServicer):
         answer = pb.SearchModelsResponse(
             models=[mapping.model_message(model) for model in models], next_page_token=token
         )
-        self._check_size(answer)
+        check_answer_size(answer, self._max_message_bytes, "page_size")
         return answer
 
     async def ChangeTags(self, request: pb.ChangeTagsRequest, context: Context) -> pb.ChangeTagsResponse:
@@ -157,7 +157,7 @@ class ModelService(pb_grpc.ModelServiceServicer):
         answer = pb.SearchVersionsResponse(
             versions=[mapping.version_message(version) for version in versions], next_page_token=token
         )
-        self._check_size(answer)
+        check_answer_size(answer, self._max_message_bytes, "page_size")
         return answer
 
     async def GetLatestVersions(
@@ -208,10 +208,3 @@ class ModelService(pb_grpc.ModelServiceServicer):
         name = rules.required_name(request.name)
         await self._use.evaluations.record(name, number, new, actor=actor_of(context))
         return pb.RecordEvaluationResponse()
-
-    def _check_size(self, answer: pb.SearchModelsResponse | pb.SearchVersionsResponse) -> None:
-        # gRPC would refuse to send it with RESOURCE_EXHAUSTED, which says "try again" to a client.
-        size_bytes = answer.ByteSize()
-        if size_bytes > self._max_message_bytes:
-            description = f"the answer has {size_bytes} bytes, at most {self._max_message_bytes} can be sent; ask for fewer"
-            raise InvalidArgument.of("page_size", description, reason="PAGE_TOO_LARGE")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from runstream_common.errors import InvalidArgument
+from runstream_common.rpc.answers import check_answer_size
 from runstream_common.rpc.server import Registration
 from runstream_common.search.keyset import PRESENT, KeyAt, KeyShape
 from runstream_common.search.page_tokens import decode_token, encode_token, search_digest
@@ -47,10 +48,16 @@ class PromotionUseCases:
 
 
 class PromotionService(pb_grpc.PromotionServiceServicer):
-    """Promotions, policies, approvals and the audit trail over gRPC."""
+    """Promotions, policies, approvals and the audit trail over gRPC.
 
-    def __init__(self, use_cases: PromotionUseCases) -> None:
+    Args:
+        use_cases: what the handlers call.
+        max_message_bytes: largest answer.
+    """
+
+    def __init__(self, use_cases: PromotionUseCases, *, max_message_bytes: int) -> None:
         self._use = use_cases
+        self._max_message_bytes = max_message_bytes
 
     def registration(self) -> Registration:
         """What the server registers."""
@@ -96,9 +103,11 @@ class PromotionService(pb_grpc.PromotionServiceServicer):
         token = ""
         if len(found) > size:
             token = encode_token(scope, (KeyAt(PRESENT, found[size - 1].sequence),))
-        return pb.ListPromotionsResponse(
+        answer = pb.ListPromotionsResponse(
             promotions=[mapping.promotion_message(item) for item in found[:size]], next_page_token=token
         )
+        check_answer_size(answer, self._max_message_bytes, "page_size")
+        return answer
 
     async def PutPolicy(self, request: pb.PutPolicyRequest, context: Context) -> pb.PutPolicyResponse:
         """Store a revision."""
@@ -179,9 +188,11 @@ class PromotionService(pb_grpc.PromotionServiceServicer):
         page, token = found[:size], ""
         if len(found) > size:
             token = encode_time_token((page[-1].creation_time_ms, page[-1].request_id), *scope)
-        return pb.ListRequestsResponse(
+        answer = pb.ListRequestsResponse(
             requests=[mapping.request_message(item) for item in page], next_page_token=token
         )
+        check_answer_size(answer, self._max_message_bytes, "page_size")
+        return answer
 
     async def ListAuditEntries(
         self, request: pb.ListAuditEntriesRequest, context: Context
@@ -198,9 +209,11 @@ class PromotionService(pb_grpc.PromotionServiceServicer):
             last = found[size - 1].row
             place = (last.time_ms, last.chain, last.sequence)
             token = encode_token(scope, tuple(KeyAt(PRESENT, value) for value in place))
-        return pb.ListAuditEntriesResponse(
+        answer = pb.ListAuditEntriesResponse(
             entries=[mapping.audit_entry_message(entry) for entry in found[:size]], next_page_token=token
         )
+        check_answer_size(answer, self._max_message_bytes, "page_size")
+        return answer
 
     async def VerifyAudit(self, request: pb.VerifyAuditRequest, context: Context) -> pb.VerifyAuditResponse:
         """Recompute."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from runstream_common.clock import ManualClock
 from runstream_common.database import Database
+from runstream_contract.limits import MAX_MESSAGE_BYTES
 from runstream_registry.promotion_wiring import PromotionParts
 
 from services.registry.tests.promotion.support import FakeFiles, FakeRuns, Registry
@@ -20,7 +21,9 @@ async def registry(database_url: str) -> AsyncIterator[Registry]:
     """A registry without models."""
     database = Database(database_url, schema="registry", pool_size=20)
     clock, runs, files, wakes = ManualClock(), FakeRuns(), FakeFiles(), list[None]()
-    parts = PromotionParts(database, clock, runs, files, lambda: wakes.append(None))
+    parts = PromotionParts(
+        database, clock, runs, files, lambda: wakes.append(None), max_message_bytes=MAX_MESSAGE_BYTES
+    )
     try:
         yield Registry(database, clock, runs, files, parts, wakes)
     finally:
