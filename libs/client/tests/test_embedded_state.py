@@ -108,12 +108,22 @@ def test_second_stack_over_one_directory_is_told_where_the_first_is(tmp_path: Pa
 
 def test_services_get_the_stacks_addresses(tmp_path: Path) -> None:
     options = StackOptions(data_dir=tmp_path, port=6000, kafka="kafka://broker:9092")
-    metadata, ingest = service_specs(options, "postgresql://stack")
-    assert (metadata.port, metadata.admin_port, ingest.port, ingest.admin_port) == (6000, 6010, 6001, 6011)
-    for spec in (metadata, ingest):
+    specs = {spec.name: spec for spec in service_specs(options, "postgresql://stack")}
+    assert {name: (spec.port, spec.admin_port) for name, spec in specs.items()} == {
+        "metadata": (6000, 6010),
+        "ingest": (6001, 6011),
+        "artifact": (6002, 6012),
+        "registry": (6003, 6013),
+    }
+    assert specs["artifact"].data_port == 6022
+    assert specs["artifact"].environment["RUNSTREAM_ARTIFACT_HTTP_PORT"] == "6022"
+    addresses = "metadata=:6000,ingest=:6001,artifact=:6002,registry=:6003"
+    for spec in specs.values():
         assert spec.environment["RUNSTREAM_BUS_URL"] == "kafka://broker:9092"
         assert spec.environment["RUNSTREAM_DATABASE_URL"] == "postgresql://stack"
-        assert spec.environment["RUNSTREAM_SERVICES"] == "metadata=:6000,ingest=:6001"
+        assert spec.environment["RUNSTREAM_SERVICES"] == addresses
+        assert spec.environment["RUNSTREAM_METADATA_TARGET"] == "127.0.0.1:6000"
+        assert spec.environment["RUNSTREAM_ARTIFACT_TARGET"] == "127.0.0.1:6002"
 
 
 def test_without_kafka_the_database_is_the_bus(tmp_path: Path) -> None:
