@@ -6,6 +6,7 @@ A service's ``__main__`` is one call of ``main``; its ``wiring`` is the ``build`
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -141,6 +142,10 @@ async def _serve(
     try:
         starting = asyncio.create_task(_start(runtime, build, migrate, admin, started))
         if await _finished_first(starting, stop_requested, runtime.tasks):
+            # Modules and wiring live as long as the process: looking through them again at each full collection
+            # would hold up calls for milliseconds.
+            gc.collect()
+            gc.freeze()
             runtime.health.state = "serving"
             log.info("service_ready", admin_port=admin.port)
             await _finished_first(None, stop_requested, runtime.tasks)
