@@ -129,17 +129,19 @@ def test_every_kind_of_file_comes_back_as_it_was(artifacts, new_run, tmp_path):
     )
 
 
-def test_ten_thousand_files_come_and_go(artifacts, new_run, tmp_path):
+def test_thousands_of_files_come_and_go(request, artifacts, new_run, tmp_path):
+    # The S3 server of the tests closes each connection after its answer: what ten thousand show, two thousand do there.
+    count = 2_000 if request.node.callspec.params["stack"] == "s3" else 10_000
     source = tmp_path / "in"
-    for number in range(10_000):
+    for number in range(count):
         folder = source / f"{number % 10}"
         if number < 10:
             folder.mkdir(parents=True)
         (folder / f"{number:05}").write_text(str(number))
     run_id = new_run()
     done = artifacts.upload(source, run_id, progress=False)
-    assert len(done.artifacts) == 10_000
-    assert artifacts.usage(run_id).file_count == 10_000
+    assert len(done.artifacts) == count
+    assert artifacts.usage(run_id).file_count == count
     assert [item.path for item in artifacts.list(run_id)] == [str(number) for number in range(10)]
     artifacts.download(run_id, to=tmp_path / "out", progress=False)
     assert files_of(tmp_path / "out") == files_of(source)
