@@ -13,7 +13,7 @@ from runstream_common.rpc.status import from_rpc_error
 if TYPE_CHECKING:
     from tests.support.rpc_fuzz import Rpc
 
-EXAMPLES = int(os.environ.get("RUNSTREAM_TEST_FUZZ_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("RUNSTREAM_TEST_FUZZ_EXAMPLES", "10"))
 """For each RPC; more find more and take longer."""
 CALL_SECONDS = 0.3
 """A request may legally ask to wait, or to follow for ever: then this ends it."""
