@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 VERSIONS = 3
 CHAMPION = pb.Target(alias="champion")
 
-_LOST_ANSWERS = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+# A call that reaches a server while that stops, and that it has not begun to handle, ends with CANCELLED.
+_LOST_ANSWERS = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+}
 
 
 class Promoter:

@@ -201,16 +201,19 @@ async def test_what_needs_another_service_says_that_it_is_away_and_the_rest_work
 
 
 async def test_changes_reach_the_bus_in_order(channel: grpc.aio.Channel, models: Any) -> None:
-    operations = OperationsServiceStub(channel)
+    consumer = OperationsServiceStub(channel).ConsumeEvents()
+    start = operations_pb.StartConsuming(topic="model-version-created", group="order")
+    await consumer.write(operations_pb.ConsumeEventsRequest(start=start))
+    assert (await consumer.read()).started.created
     await models.CreateModel(pb.CreateModelRequest(name="iris"))
     for _ in range(5):
         await models.CreateVersion(pb.CreateVersionRequest(name="iris", source="s3://a"))
-    request = operations_pb.TailEventsRequest(topic="model-version-created", from_beginning=True)
     seen = []
-    async for event in operations.TailEvents(request):
-        seen.append(event)
-        if len(seen) == 5:
-            break
+    for _ in range(5):
+        seen.append((await consumer.read()).event)
+        settled = operations_pb.ConsumeEventsRequest(acknowledge=operations_pb.AcknowledgeEvent())
+        await consumer.write(settled)
+    await consumer.done_writing()
 
     assert {event.key for event in seen} == {"iris"}
     assert [f'"version":{n}' in event.value.decode() for n, event in enumerate(seen, 1)] == [True] * 5
