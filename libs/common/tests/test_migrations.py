@@ -156,7 +156,10 @@ async def test_an_index_is_built_concurrently_while_another_replica_waits(
         f"        op.create_index('item_id', 'item', ['id'], schema={SCHEMA!r}, postgresql_concurrently=True)\n"
     )
     running = asyncio.create_task(run_migrations(database, PACKAGE))
-    await until(database, "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory'")
+    await until(
+        database,
+        "SELECT count(*) = 1 FROM pg_locks JOIN pg_database AS d ON d.oid = database WHERE locktype = 'advisory' AND datname = current_database()",
+    )
     # This process lets one runner in at a time; a replica is another process and meets it at the database.
     other = asyncio.create_task(_wait_for_turn(database))
     await running
