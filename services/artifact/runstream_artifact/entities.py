@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-DIGEST_BYTES = 32
-"""Length of a SHA-256."""
-
 MAX_FILE_BYTES = 5 * 1024**4
 """Largest file: 5 TiB, the most that S3 keeps in one object."""
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Self
 
 from pydantic import Field, model_validator
-from runstream_common.object_store.api import GIBIBYTE, MAX_EXPIRES_SECONDS, MEBIBYTE, MIN_PART_BYTES
+from runstream_common.object_store.api import (
+    GIBIBYTE,
+    MAX_EXPIRES_SECONDS,
+    MAX_PUT_BYTES,
+    MEBIBYTE,
+    MIN_PART_BYTES,
+)
 from runstream_common.object_store.settings import ObjectStoreSettings
 from runstream_common.settings import ServiceSettings
 
@@ -38,7 +44,7 @@ class ArtifactSettings(ServiceSettings, ObjectStoreSettings):
     multipart_threshold_bytes: int = Field(
         64 * MEBIBYTE,
         ge=0,
-        le=5 * GIBIBYTE,
+        le=MAX_PUT_BYTES,
         description="Largest file that is sent in one piece",
     )
     multipart_part_bytes: int = Field(

@@ -17,8 +17,6 @@ GIBIBYTE = 1024 * MEBIBYTE
 
 MIN_PART_BYTES = 5 * MEBIBYTE
 """Smallest part but the last one (S3)."""
-MAX_PART_BYTES = 5 * GIBIBYTE
-"""Largest part (S3)."""
 MAX_PARTS = 10_000
 """Most parts of an upload (S3)."""
 MAX_PUT_BYTES = 5 * GIBIBYTE

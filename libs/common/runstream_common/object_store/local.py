@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import structlog
 
 from runstream_common.clock import SystemClock
 from runstream_common.object_store.api import HashedContent, ObjectStat, SignedRequest, StoreChecks
-from runstream_common.object_store.content_headers import content_disposition
+from runstream_common.object_store.content_headers import get_query, part_headers, part_query, put_headers
 from runstream_common.object_store.errors import ObjectStoreUnavailable
 from runstream_common.object_store.local_folder import Folder
 from runstream_common.object_store.local_http import LocalHttpServer
@@ -101,11 +100,7 @@ class LocalStore:
         self, key: str, *, size_bytes: int, sha256: bytes, content_type: str, expires_seconds: int
     ) -> SignedRequest:
         """See ``ObjectStore.sign_put``; the content type is compared but not kept."""
-        headers = {
-            "content-length": str(size_bytes),
-            "content-type": content_type,
-            "x-amz-checksum-sha256": base64.b64encode(sha256).decode(),
-        }
+        headers = put_headers(size_bytes=size_bytes, sha256=sha256, content_type=content_type)
         return self._sign("PUT", key, headers, {}, expires_seconds)
 
     def sign_part(
@@ -119,17 +114,12 @@ class LocalStore:
         expires_seconds: int,
     ) -> SignedRequest:
         """See ``ObjectStore.sign_part``."""
-        headers = {"content-length": str(size_bytes)}
-        if crc32_base64:
-            headers["x-amz-checksum-crc32"] = crc32_base64
-        query = {"partNumber": str(number), "uploadId": store_upload_id}
-        return self._sign("PUT", key, headers, query, expires_seconds)
+        headers = part_headers(size_bytes=size_bytes, crc32_base64=crc32_base64)
+        return self._sign("PUT", key, headers, part_query(store_upload_id, number), expires_seconds)
 
     def sign_get(self, key: str, *, file_name: str, content_type: str, expires_seconds: int) -> SignedRequest:
         """See ``ObjectStore.sign_get``."""
-        query = {"response-content-disposition": content_disposition(file_name)}
-        if content_type:
-            query["response-content-type"] = content_type
+        query = get_query(file_name=file_name, content_type=content_type)
         return self._sign("GET", key, {}, query, expires_seconds)
 
     def _sign(

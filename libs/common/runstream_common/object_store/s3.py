@@ -14,7 +14,7 @@ from minio.sse import SseKMS, SseS3
 
 from runstream_common.clock import SystemClock
 from runstream_common.object_store.api import HashedContent, ObjectStat, SignedRequest, StoreChecks
-from runstream_common.object_store.content_headers import content_disposition
+from runstream_common.object_store.content_headers import get_query, part_headers, part_query, put_headers
 from runstream_common.object_store.errors import (
     ObjectNotFound,
     ObjectStoreRefused,
@@ -165,12 +165,8 @@ class S3Store:
         self, key: str, *, size_bytes: int, sha256: bytes, content_type: str, expires_seconds: int
     ) -> SignedRequest:
         """See ``ObjectStore.sign_put``."""
-        headers = {
-            "content-length": str(size_bytes),
-            "content-type": content_type,
-            "x-amz-checksum-sha256": base64.b64encode(sha256).decode(),
-            **self._sse_headers,
-        }
+        headers = put_headers(size_bytes=size_bytes, sha256=sha256, content_type=content_type)
+        headers |= self._sse_headers
         return self._signed("PUT", key, headers, {}, expires_seconds)
 
     def sign_part(
@@ -184,17 +180,12 @@ class S3Store:
         expires_seconds: int,
     ) -> SignedRequest:
         """See ``ObjectStore.sign_part``; encryption was settled when the upload was opened."""
-        headers = {"content-length": str(size_bytes)}
-        if crc32_base64:
-            headers["x-amz-checksum-crc32"] = crc32_base64
-        query = {"partNumber": str(number), "uploadId": store_upload_id}
-        return self._signed("PUT", key, headers, query, expires_seconds)
+        headers = part_headers(size_bytes=size_bytes, crc32_base64=crc32_base64)
+        return self._signed("PUT", key, headers, part_query(store_upload_id, number), expires_seconds)
 
     def sign_get(self, key: str, *, file_name: str, content_type: str, expires_seconds: int) -> SignedRequest:
         """See ``ObjectStore.sign_get``."""
-        query = {"response-content-disposition": content_disposition(file_name)}
-        if content_type:
-            query["response-content-type"] = content_type
+        query = get_query(file_name=file_name, content_type=content_type)
         return self._signed("GET", key, {}, query, expires_seconds)
 
     def _signed(
