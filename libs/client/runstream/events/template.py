@@ -43,11 +43,6 @@ class CommandTemplate:
     arguments: tuple[str, ...]
     descriptor: Descriptor | None
 
-    @property
-    def has_places(self) -> bool:
-        """Whether it needs any field."""
-        return any(_places(argument) for argument in self.arguments)
-
     def fill(self, event: Mapping[str, Any] | None) -> list[str]:
         """The arguments for one event.
 

@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ ARTIFACTS_TAG = "mlflow.loggedArtifacts"
 _tables = threading.Lock()
 
 
-class RunArtifacts:
+class RunArtifacts(ABC):
     """Methods of `Run` that log files; names and rules as MLflow's."""
 
     run_id: str
@@ -44,13 +45,13 @@ class RunArtifacts:
         """
         return self._session.artifacts()
 
+    @abstractmethod
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """See Run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _begin_artifacts(self) -> None:
         """Raise unless the run can be given files."""
-        raise NotImplementedError
 
     def log_artifact(
         self,
