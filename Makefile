@@ -53,7 +53,7 @@ test-integration: setup ## Tests against real Kafka, PostgreSQL and S3
 lint: setup ## Style, types, import rules, protos, generated code and documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy libs/common/runstream_common libs/client/runstream services/artifact/runstream_artifact services/ingest/runstream_ingest services/metadata/runstream_metadata services/registry/runstream_registry proto/runstream_contract
+	$(BIN)/mypy libs/common/runstream_common libs/client/runstream services/artifact/runstream_artifact services/gateway/runstream_gateway services/ingest/runstream_ingest services/metadata/runstream_metadata services/registry/runstream_registry proto/runstream_contract
 	$(BIN)/lint-imports
 	cd proto && ../$(BIN)/buf lint
 	$(BIN)/python proto/generate.py --check
@@ -61,7 +61,7 @@ lint: setup ## Style, types, import rules, protos, generated code and documents
 
 .PHONY: types
 types: setup ## Types alone
-	$(BIN)/mypy libs/common/runstream_common libs/client/runstream services/artifact/runstream_artifact services/ingest/runstream_ingest services/metadata/runstream_metadata services/registry/runstream_registry proto/runstream_contract
+	$(BIN)/mypy libs/common/runstream_common libs/client/runstream services/artifact/runstream_artifact services/gateway/runstream_gateway services/ingest/runstream_ingest services/metadata/runstream_metadata services/registry/runstream_registry proto/runstream_contract
 
 .PHONY: format
 format: setup ## Format code and protos

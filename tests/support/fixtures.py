@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.postgres import PostgresServer, fresh_database, running_postgres, shared_postgres
 from tests.support.servers import running_kafka, running_s3
+from tests.support.service_stack import EVERY_SERVICE, ServiceStack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,31 @@ def database_url(postgres_server: PostgresServer) -> Iterator[str]:
     """URL (`postgresql+asyncpg://…`) of an empty database of this test alone."""
     with fresh_database(postgres_server) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def mlflow_stack(
+    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServiceStack]:
+    """The worker's whole deployment with its gateway, on embedded defaults. Shared: tests keep to experiments and models
+    with names of their own, and stop nothing.
+    """
+    with fresh_database(postgres_server) as url:
+        plain = url.replace("+asyncpg", "")
+        stack = ServiceStack(
+            tmp_path_factory.mktemp("mlflow-stack"), database_url=plain, bus_url=plain, names=EVERY_SERVICE
+        )
+        try:
+            stack.start()
+            yield stack
+        finally:
+            stack.stop()
+
+
+@pytest.fixture
+def gateway_url(mlflow_stack: ServiceStack) -> str:
+    """`http://host:port` of the worker's gateway: what an MLflow client takes as its tracking URI."""
+    return mlflow_stack.gateway.url
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ class Service:
     """One service as a process. Its ports stay the same over restarts.
 
     Args:
-        name: ``ingest``, ``metadata``, ``artifact`` or ``registry``.
+        name: ``ingest``, ``metadata``, ``artifact``, ``registry`` or ``gateway``.
         label: names the log file; unlike ``name`` it is unique among replicas.
         directory: where the log goes.
         environment: its settings, on top of the test's own environment; read at each start.
@@ -47,6 +47,7 @@ class Service:
         self.name = name
         self.port = free_port()
         self.admin_port = free_port()
+        self.http_port = free_port()
         self.log_path = directory / f"{label}.log"
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,6 +56,11 @@ class Service:
     def target(self) -> str:
         """``host:port`` of its gRPC server."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Address of its HTTP API; only a gateway has one."""
+        return f"http://127.0.0.1:{self.http_port}"
 
     @property
     def pid(self) -> int:
@@ -70,6 +76,8 @@ class Service:
             "RUNSTREAM_ADMIN_HOST": "127.0.0.1",
             "RUNSTREAM_GRPC_PORT": str(self.port),
             "RUNSTREAM_ADMIN_PORT": str(self.admin_port),
+            "RUNSTREAM_HTTP_HOST": "127.0.0.1",
+            "RUNSTREAM_HTTP_PORT": str(self.http_port),
         }
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -191,6 +199,7 @@ class ServiceStack:
         self.ingest = self._service("ingest")
         self.artifact = self._service("artifact")
         self.registry = self._service("registry")
+        self.gateway = self._service("gateway")
         self.replicas: list[Service] = []
         known = {service.name: service for service in self._all()}
         self.services = [known[name] for name in names]
@@ -199,6 +208,8 @@ class ServiceStack:
                 "RUNSTREAM_SERVICES": ",".join(f"{s.name}={s.target}" for s in self.services),
                 "RUNSTREAM_METADATA_TARGET": self.metadata.target,
                 "RUNSTREAM_ARTIFACT_TARGET": self.artifact.target,
+                "RUNSTREAM_INGEST_TARGET": self.ingest.target,
+                "RUNSTREAM_REGISTRY_TARGET": self.registry.target,
             }
         )
 
@@ -226,6 +237,12 @@ class ServiceStack:
         self.replicas.append(replica)
         return replica
 
+    def new_gateway_replica(self) -> Service:
+        """Another gateway before the same services, not yet started."""
+        replica = self._service("gateway", f"gateway-{len(self.replicas) + 2}")
+        self.replicas.append(replica)
+        return replica
+
     def recover(self) -> None:
         """Start whichever service is down, and block until all are ready."""
         for service in self.services:
@@ -244,10 +261,13 @@ class ServiceStack:
         return open_test_channel((service or self.metadata).target)
 
     def _all(self) -> tuple[Service, ...]:
-        return self.metadata, self.ingest, self.artifact, self.registry
+        return self.metadata, self.ingest, self.artifact, self.registry, self.gateway
 
     def _service(self, name: str, label: str | None = None) -> Service:
         return Service(name, label or name, self._directory, self._environment)
+
+
+EVERY_SERVICE = ("metadata", "ingest", "artifact", "registry", "gateway")
 
 
 def open_test_channel(target: str) -> grpc.aio.Channel:

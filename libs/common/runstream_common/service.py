@@ -19,7 +19,7 @@ import structlog
 from runstream_common.errors import PlatformError
 from runstream_common.health import AdminServer, Health
 from runstream_common.logs import configure_logging
-from runstream_common.settings import ServiceSettings, SettingsError, load_settings
+from runstream_common.settings import DatabaseSettings, SettingsError, StatelessSettings, load_settings
 from runstream_common.supervision import Supervisor, TaskDied
 from runstream_common.telemetry import configure_tracing, shutdown_tracing
 
@@ -65,7 +65,7 @@ class Service:
     asyncapi: Callable[[], Mapping[str, Any]] | None = None
 
 
-SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+SettingsT = TypeVar("SettingsT", bound=StatelessSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +171,9 @@ async def _start(
     started: list[Component],
 ) -> None:
     await _start_component(admin, started)
-    if migrate is not None and runtime.settings.migrate_on_start:
-        await migrate(runtime.settings)
+    settings = runtime.settings
+    if migrate is not None and isinstance(settings, DatabaseSettings) and settings.migrate_on_start:
+        await migrate(settings)
     service = await build(runtime)
     admin.asyncapi = service.asyncapi
     for part in service.components:

@@ -27,6 +27,7 @@ __all__ = [
     "ServiceSettings",
     "SettingsBlock",
     "SettingsError",
+    "StatelessSettings",
     "load_settings",
     "settings_table",
 ]
@@ -208,10 +209,12 @@ class BusSettings(SettingsBlock):
     )
 
 
-class ServiceSettings(
-    BusSettings, DatabaseSettings, GrpcSettings, ObjectStoreSettings, ObservabilitySettings, ProcessSettings
-):
-    """What every service reads; services subclass it with their own fields."""
+class StatelessSettings(GrpcSettings, ObservabilitySettings, ProcessSettings):
+    """What every service reads that has neither tables nor the bus; such services subclass it with their own fields."""
+
+
+class ServiceSettings(BusSettings, DatabaseSettings, ObjectStoreSettings, StatelessSettings):
+    """What every service reads that has tables or the bus; services subclass it with their own fields."""
 
 
 def settings_table(*blocks: type[SettingsBlock]) -> str:

@@ -22,7 +22,7 @@ class ServiceSpec:
         port: gRPC port.
         admin_port: port of /healthz, /readyz and /metrics.
         environment: settings it gets on top of the supervisor's own environment.
-        data_port: HTTP port where it serves files; None for services that serve none.
+        data_port: HTTP port where it serves files or the API; None for services that serve none.
     """
 
     name: str
@@ -38,8 +38,12 @@ SERVICE_MODULES = {
     "ingest": "runstream_ingest",
     "artifact": "runstream_artifact",
     "registry": "runstream_registry",
+    "gateway": "runstream_gateway",
 }
 """Services in start order with their modules. The first one has the stack's main port."""
+
+HTTP_PORT_DISTANCE = 50
+"""From the gateway's HTTP port up to the stack's main one."""
 
 DATA_PORT_DISTANCE = 20
 """From the artifact service's gRPC port to the HTTP port where it serves files of a local folder."""
@@ -49,10 +53,15 @@ def _data_port(port: int) -> int:
     return port + list(SERVICE_MODULES).index("artifact") + DATA_PORT_DISTANCE
 
 
+def http_port(port: int) -> int:
+    """Port of the gateway, for MLflow's clients and browsers, when `port` is a stack's main one: 5000 with 5050."""
+    return port - HTTP_PORT_DISTANCE
+
+
 def stack_ports(port: int) -> list[int]:
     """Every port that a stack listens on when `port` is its main one."""
     ports = [port + index for index in range(len(SERVICE_MODULES))]
-    return [*ports, *(number + ADMIN_PORT_DISTANCE for number in ports), _data_port(port)]
+    return [*ports, *(number + ADMIN_PORT_DISTANCE for number in ports), _data_port(port), http_port(port)]
 
 
 def free_stack_port(host: str = "127.0.0.1") -> int:
@@ -76,6 +85,10 @@ def service_specs(options: StackOptions, database_url: str) -> list[ServiceSpec]
         "RUNSTREAM_SERVICES": ",".join(f"{name}=:{port}" for name, port in ports.items()),
         "RUNSTREAM_METADATA_TARGET": f"{options.host}:{ports['metadata']}",
         "RUNSTREAM_ARTIFACT_TARGET": f"{options.host}:{ports['artifact']}",
+        "RUNSTREAM_INGEST_TARGET": f"{options.host}:{ports['ingest']}",
+        "RUNSTREAM_REGISTRY_TARGET": f"{options.host}:{ports['registry']}",
+        "RUNSTREAM_HTTP_HOST": options.host,
+        "RUNSTREAM_HTTP_PORT": str(http_port(options.port)),
         "RUNSTREAM_ARTIFACT_HTTP_HOST": options.host,
         "RUNSTREAM_ARTIFACT_HTTP_PORT": str(_data_port(options.port)),
         "RUNSTREAM_BUS_URL": f"kafka://{options.kafka.removeprefix('kafka://')}"
@@ -99,7 +112,7 @@ def service_specs(options: StackOptions, database_url: str) -> list[ServiceSpec]
                 "RUNSTREAM_GRPC_PORT": str(ports[name]),
                 "RUNSTREAM_ADMIN_PORT": str(ports[name] + ADMIN_PORT_DISTANCE),
             },
-            _data_port(options.port) if name == "artifact" else None,
+            {"artifact": _data_port(options.port), "gateway": http_port(options.port)}.get(name),
         )
         for name, module in SERVICE_MODULES.items()
     ]

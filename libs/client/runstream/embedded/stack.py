@@ -110,7 +110,7 @@ class _Stack:
         require_free(self._options.host, spec.port, f"{spec.name}, gRPC")
         require_free(self._options.host, spec.admin_port, f"{spec.name}, health and metrics")
         if spec.data_port is not None:
-            require_free(self._options.host, spec.data_port, f"{spec.name}, files")
+            require_free(self._options.host, spec.data_port, f"{spec.name}, HTTP")
 
     async def _start_postgres(self) -> LocalPostgres | None:
         if self._options.database_url is not None:

@@ -26,7 +26,7 @@ from runstream_proto.common.v1 import position_pb2 as runstream_dot_common_dot_v
 from runstream_proto.events.v1 import run_logged_pb2 as runstream_dot_events_dot_v1_dot_run__logged__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(runstream/ingest/v1/ingest_service.proto\x12\x13runstream.ingest.v1\x1a\"runstream/common/v1/position.proto\x1a$runstream/events/v1/run_logged.proto\"h\n\x11LogMetricsRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x31\n\x06series\x18\x03 \x03(\x0b\x32!.runstream.events.v1.MetricSeries\"]\n\x12LogMetricsResponse\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .runstream.common.v1.BusPosition\x12\x13\n\x0bpoint_count\x18\x02 \x01(\x03\"}\n\x14StreamMetricsRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x31\n\x06series\x18\x03 \x03(\x0b\x32!.runstream.events.v1.MetricSeries\x12\x10\n\x08sequence\x18\x04 \x01(\x04\"}\n\x15StreamMetricsResponse\x12+\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x1d.runstream.ingest.v1.BatchAck\x12\x37\n\nrejections\x18\x02 \x03(\x0b\x32#.runstream.ingest.v1.BatchRejection\"P\n\x08\x42\x61tchAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x32\n\x08position\x18\x02 \x01(\x0b\x32 .runstream.common.v1.BusPosition\"i\n\x0e\x42\x61tchRejection\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x16\n\x0eretry_delay_ms\x18\x05 \x01(\x03\x32\xda\x01\n\rIngestService\x12]\n\nLogMetrics\x12&.runstream.ingest.v1.LogMetricsRequest\x1a\'.runstream.ingest.v1.LogMetricsResponse\x12j\n\rStreamMetrics\x12).runstream.ingest.v1.StreamMetricsRequest\x1a*.runstream.ingest.v1.StreamMetricsResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(runstream/ingest/v1/ingest_service.proto\x12\x13runstream.ingest.v1\x1a\"runstream/common/v1/position.proto\x1a$runstream/events/v1/run_logged.proto\"h\n\x11LogMetricsRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x31\n\x06series\x18\x03 \x03(\x0b\x32!.runstream.events.v1.MetricSeries\"]\n\x12LogMetricsResponse\x12\x32\n\x08position\x18\x01 \x01(\x0b\x32 .runstream.common.v1.BusPosition\x12\x13\n\x0bpoint_count\x18\x02 \x01(\x03\"@\n\x17LogMetricBatchesRequest\x12\x0f\n\x07\x62\x61tches\x18\x01 \x03(\x0c\x12\x14\n\x0cruns_checked\x18\x02 \x01(\x08\"\x80\x01\n\x18LogMetricBatchesResponse\x12+\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x1d.runstream.ingest.v1.BatchAck\x12\x37\n\nrejections\x18\x02 \x03(\x0b\x32#.runstream.ingest.v1.BatchRejection\"}\n\x14StreamMetricsRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x31\n\x06series\x18\x03 \x03(\x0b\x32!.runstream.events.v1.MetricSeries\x12\x10\n\x08sequence\x18\x04 \x01(\x04\"}\n\x15StreamMetricsResponse\x12+\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x1d.runstream.ingest.v1.BatchAck\x12\x37\n\nrejections\x18\x02 \x03(\x0b\x32#.runstream.ingest.v1.BatchRejection\"P\n\x08\x42\x61tchAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x32\n\x08position\x18\x02 \x01(\x0b\x32 .runstream.common.v1.BusPosition\"i\n\x0e\x42\x61tchRejection\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x16\n\x0eretry_delay_ms\x18\x05 \x01(\x03\x32\xcb\x02\n\rIngestService\x12]\n\nLogMetrics\x12&.runstream.ingest.v1.LogMetricsRequest\x1a\'.runstream.ingest.v1.LogMetricsResponse\x12o\n\x10LogMetricBatches\x12,.runstream.ingest.v1.LogMetricBatchesRequest\x1a-.runstream.ingest.v1.LogMetricBatchesResponse\x12j\n\rStreamMetrics\x12).runstream.ingest.v1.StreamMetricsRequest\x1a*.runstream.ingest.v1.StreamMetricsResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,14 +37,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGMETRICSREQUEST']._serialized_end=243
   _globals['_LOGMETRICSRESPONSE']._serialized_start=245
   _globals['_LOGMETRICSRESPONSE']._serialized_end=338
-  _globals['_STREAMMETRICSREQUEST']._serialized_start=340
-  _globals['_STREAMMETRICSREQUEST']._serialized_end=465
-  _globals['_STREAMMETRICSRESPONSE']._serialized_start=467
-  _globals['_STREAMMETRICSRESPONSE']._serialized_end=592
-  _globals['_BATCHACK']._serialized_start=594
-  _globals['_BATCHACK']._serialized_end=674
-  _globals['_BATCHREJECTION']._serialized_start=676
-  _globals['_BATCHREJECTION']._serialized_end=781
-  _globals['_INGESTSERVICE']._serialized_start=784
-  _globals['_INGESTSERVICE']._serialized_end=1002
+  _globals['_LOGMETRICBATCHESREQUEST']._serialized_start=340
+  _globals['_LOGMETRICBATCHESREQUEST']._serialized_end=404
+  _globals['_LOGMETRICBATCHESRESPONSE']._serialized_start=407
+  _globals['_LOGMETRICBATCHESRESPONSE']._serialized_end=535
+  _globals['_STREAMMETRICSREQUEST']._serialized_start=537
+  _globals['_STREAMMETRICSREQUEST']._serialized_end=662
+  _globals['_STREAMMETRICSRESPONSE']._serialized_start=664
+  _globals['_STREAMMETRICSRESPONSE']._serialized_end=789
+  _globals['_BATCHACK']._serialized_start=791
+  _globals['_BATCHACK']._serialized_end=871
+  _globals['_BATCHREJECTION']._serialized_start=873
+  _globals['_BATCHREJECTION']._serialized_end=978
+  _globals['_INGESTSERVICE']._serialized_start=981
+  _globals['_INGESTSERVICE']._serialized_end=1312
 # @@protoc_insertion_point(module_scope)

@@ -83,6 +83,64 @@ class LogMetricsResponse(_message.Message):
 Global___LogMetricsResponse: _TypeAlias = LogMetricsResponse  # noqa: Y015
 
 @_typing.final
+class LogMetricBatchesRequest(_message.Message):
+    """Batches of several runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCHES_FIELD_NUMBER: _builtins.int
+    RUNS_CHECKED_FIELD_NUMBER: _builtins.int
+    runs_checked: _builtins.bool
+    """The caller has just asked the metadata service whether the runs take points; they are not checked again."""
+    @_builtins.property
+    def batches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """1 to 10,000 serialized LogMetricsRequest, at most 16 MiB in all."""
+
+    def __init__(
+        self,
+        *,
+        batches: _abc.Iterable[_builtins.bytes] | None = ...,
+        runs_checked: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "runs_checked", b"runs_checked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogMetricBatchesRequest: _TypeAlias = LogMetricBatchesRequest  # noqa: Y015
+
+@_typing.final
+class LogMetricBatchesResponse(_message.Message):
+    """What became of the batches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACKS_FIELD_NUMBER: _builtins.int
+    REJECTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def acks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchAck]:
+        """Batches that are durable; sequence is the index in the request."""
+
+    @_builtins.property
+    def rejections(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchRejection]:
+        """Batches that were refused; sequence is the index in the request."""
+
+    def __init__(
+        self,
+        *,
+        acks: _abc.Iterable[Global___BatchAck] | None = ...,
+        rejections: _abc.Iterable[Global___BatchRejection] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "rejections", b"rejections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogMetricBatchesResponse: _TypeAlias = LogMetricBatchesResponse  # noqa: Y015
+
+@_typing.final
 class StreamMetricsRequest(_message.Message):
     """One batch of a stream."""
 

@@ -43,6 +43,11 @@ class IngestServiceStub:
                 request_serializer=runstream_dot_ingest_dot_v1_dot_ingest__service__pb2.LogMetricsRequest.SerializeToString,
                 response_deserializer=runstream_dot_ingest_dot_v1_dot_ingest__service__pb2.LogMetricsResponse.FromString,
                 _registered_method=True)
+        self.LogMetricBatches = channel.unary_unary(
+                '/runstream.ingest.v1.IngestService/LogMetricBatches',
+                request_serializer=runstream_dot_ingest_dot_v1_dot_ingest__service__pb2.LogMetricBatchesRequest.SerializeToString,
+                response_deserializer=runstream_dot_ingest_dot_v1_dot_ingest__service__pb2.LogMetricBatchesResponse.FromString,
+                _registered_method=True)
         self.StreamMetrics = channel.stream_stream(
                 '/runstream.ingest.v1.IngestService/StreamMetrics',
                 request_serializer=runstream_dot_ingest_dot_v1_dot_ingest__service__pb2.StreamMetricsRequest.SerializeToString,
@@ -64,6 +69,14 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LogMetricBatches(self, request, context):
+        """Accepts batches of several runs, made durable together, each with its own outcome: for services that gather
+        concurrent calls.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamMetrics(self, request_iterator, context):
         """Accepts a sequence of batches and acknowledges each by its sequence number, in any order. A refused batch does not
         end the stream. The server reads on only while its in-flight bytes are bounded, so HTTP/2 flow control slows the client.
@@ -79,6 +92,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.LogMetrics,
                     request_deserializer=runstream_dot_ingest_dot_v1_dot_ingest__service__pb2.LogMetricsRequest.FromString,
                     response_serializer=runstream_dot_ingest_dot_v1_dot_ingest__service__pb2.LogMetricsResponse.SerializeToString,
+            ),
+            'LogMetricBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.LogMetricBatches,
+                    request_deserializer=runstream_dot_ingest_dot_v1_dot_ingest__service__pb2.LogMetricBatchesRequest.FromString,
+                    response_serializer=runstream_dot_ingest_dot_v1_dot_ingest__service__pb2.LogMetricBatchesResponse.SerializeToString,
             ),
             'StreamMetrics': grpc.stream_stream_rpc_method_handler(
                     servicer.StreamMetrics,
@@ -117,6 +135,33 @@ class IngestService:
             '/runstream.ingest.v1.IngestService/LogMetrics',
             runstream_dot_ingest_dot_v1_dot_ingest__service__pb2.LogMetricsRequest.SerializeToString,
             runstream_dot_ingest_dot_v1_dot_ingest__service__pb2.LogMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LogMetricBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.ingest.v1.IngestService/LogMetricBatches',
+            runstream_dot_ingest_dot_v1_dot_ingest__service__pb2.LogMetricBatchesRequest.SerializeToString,
+            runstream_dot_ingest_dot_v1_dot_ingest__service__pb2.LogMetricBatchesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class IngestServiceStub:
     def __new__(cls, channel: _aio.Channel) -> IngestServiceAsyncStub: ...
     LogMetrics: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.LogMetricsRequest, _ingest_service_pb2.LogMetricsResponse]
     """Accepts one batch. Sending the same batch_id again is harmless."""
+    LogMetricBatches: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.LogMetricBatchesRequest, _ingest_service_pb2.LogMetricBatchesResponse]
+    """Accepts batches of several runs, made durable together, each with its own outcome: for services that gather
+    concurrent calls.
+    """
     StreamMetrics: _grpc.StreamStreamMultiCallable[_ingest_service_pb2.StreamMetricsRequest, _ingest_service_pb2.StreamMetricsResponse]
     """Accepts a sequence of batches and acknowledges each by its sequence number, in any order. A refused batch does not
     end the stream. The server reads on only while its in-flight bytes are bounded, so HTTP/2 flow control slows the client.
@@ -55,6 +59,10 @@ class IngestServiceAsyncStub(IngestServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     LogMetrics: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.LogMetricsRequest, _ingest_service_pb2.LogMetricsResponse]  # type: ignore[assignment]
     """Accepts one batch. Sending the same batch_id again is harmless."""
+    LogMetricBatches: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.LogMetricBatchesRequest, _ingest_service_pb2.LogMetricBatchesResponse]  # type: ignore[assignment]
+    """Accepts batches of several runs, made durable together, each with its own outcome: for services that gather
+    concurrent calls.
+    """
     StreamMetrics: _aio.StreamStreamMultiCallable[_ingest_service_pb2.StreamMetricsRequest, _ingest_service_pb2.StreamMetricsResponse]  # type: ignore[assignment]
     """Accepts a sequence of batches and acknowledges each by its sequence number, in any order. A refused batch does not
     end the stream. The server reads on only while its in-flight bytes are bounded, so HTTP/2 flow control slows the client.
@@ -74,6 +82,16 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_service_pb2.LogMetricsResponse, _abc.Awaitable[_ingest_service_pb2.LogMetricsResponse]]:
         """Accepts one batch. Sending the same batch_id again is harmless."""
+
+    @_abc_1.abstractmethod
+    def LogMetricBatches(
+        self,
+        request: _ingest_service_pb2.LogMetricBatchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.LogMetricBatchesResponse, _abc.Awaitable[_ingest_service_pb2.LogMetricBatchesResponse]]:
+        """Accepts batches of several runs, made durable together, each with its own outcome: for services that gather
+        concurrent calls.
+        """
 
     @_abc_1.abstractmethod
     def StreamMetrics(

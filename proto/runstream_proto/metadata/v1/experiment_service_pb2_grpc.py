@@ -75,6 +75,11 @@ class ExperimentServiceStub:
                 request_serializer=runstream_dot_metadata_dot_v1_dot_experiment__service__pb2.DeleteExperimentTagRequest.SerializeToString,
                 response_deserializer=runstream_dot_metadata_dot_v1_dot_experiment__service__pb2.DeleteExperimentTagResponse.FromString,
                 _registered_method=True)
+        self.ListDatasets = channel.unary_unary(
+                '/runstream.metadata.v1.ExperimentService/ListDatasets',
+                request_serializer=runstream_dot_metadata_dot_v1_dot_experiment__service__pb2.ListDatasetsRequest.SerializeToString,
+                response_deserializer=runstream_dot_metadata_dot_v1_dot_experiment__service__pb2.ListDatasetsResponse.FromString,
+                _registered_method=True)
 
 
 class ExperimentServiceServicer:
@@ -137,6 +142,13 @@ class ExperimentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDatasets(self, request, context):
+        """Lists the datasets that runs of the experiments used, each once a context.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExperimentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +191,11 @@ def add_ExperimentServiceServicer_to_server(servicer, server):
                     servicer.DeleteExperimentTag,
                     request_deserializer=runstream_dot_metadata_dot_v1_dot_experiment__service__pb2.DeleteExperimentTagRequest.FromString,
                     response_serializer=runstream_dot_metadata_dot_v1_dot_experiment__service__pb2.DeleteExperimentTagResponse.SerializeToString,
+            ),
+            'ListDatasets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDatasets,
+                    request_deserializer=runstream_dot_metadata_dot_v1_dot_experiment__service__pb2.ListDatasetsRequest.FromString,
+                    response_serializer=runstream_dot_metadata_dot_v1_dot_experiment__service__pb2.ListDatasetsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +415,33 @@ class ExperimentService:
             '/runstream.metadata.v1.ExperimentService/DeleteExperimentTag',
             runstream_dot_metadata_dot_v1_dot_experiment__service__pb2.DeleteExperimentTagRequest.SerializeToString,
             runstream_dot_metadata_dot_v1_dot_experiment__service__pb2.DeleteExperimentTagResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDatasets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.metadata.v1.ExperimentService/ListDatasets',
+            runstream_dot_metadata_dot_v1_dot_experiment__service__pb2.ListDatasetsRequest.SerializeToString,
+            runstream_dot_metadata_dot_v1_dot_experiment__service__pb2.ListDatasetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

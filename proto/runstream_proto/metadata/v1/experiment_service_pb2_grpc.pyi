@@ -49,6 +49,8 @@ class ExperimentServiceStub:
     """Sets tags of an active experiment; the last value of a key wins."""
     DeleteExperimentTag: _grpc.UnaryUnaryMultiCallable[_experiment_service_pb2.DeleteExperimentTagRequest, _experiment_service_pb2.DeleteExperimentTagResponse]
     """Deletes a tag. NOT_FOUND when it is missing."""
+    ListDatasets: _grpc.UnaryUnaryMultiCallable[_experiment_service_pb2.ListDatasetsRequest, _experiment_service_pb2.ListDatasetsResponse]
+    """Lists the datasets that runs of the experiments used, each once a context."""
 
 @_typing.type_check_only
 class ExperimentServiceAsyncStub(ExperimentServiceStub):
@@ -71,6 +73,8 @@ class ExperimentServiceAsyncStub(ExperimentServiceStub):
     """Sets tags of an active experiment; the last value of a key wins."""
     DeleteExperimentTag: _aio.UnaryUnaryMultiCallable[_experiment_service_pb2.DeleteExperimentTagRequest, _experiment_service_pb2.DeleteExperimentTagResponse]  # type: ignore[assignment]
     """Deletes a tag. NOT_FOUND when it is missing."""
+    ListDatasets: _aio.UnaryUnaryMultiCallable[_experiment_service_pb2.ListDatasetsRequest, _experiment_service_pb2.ListDatasetsResponse]  # type: ignore[assignment]
+    """Lists the datasets that runs of the experiments used, each once a context."""
 
 class ExperimentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Experiments group runs. All methods are synchronous and follow MLflow's rules."""
@@ -138,5 +142,13 @@ class ExperimentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_experiment_service_pb2.DeleteExperimentTagResponse, _abc.Awaitable[_experiment_service_pb2.DeleteExperimentTagResponse]]:
         """Deletes a tag. NOT_FOUND when it is missing."""
+
+    @_abc_1.abstractmethod
+    def ListDatasets(
+        self,
+        request: _experiment_service_pb2.ListDatasetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_experiment_service_pb2.ListDatasetsResponse, _abc.Awaitable[_experiment_service_pb2.ListDatasetsResponse]]:
+        """Lists the datasets that runs of the experiments used, each once a context."""
 
 def add_ExperimentServiceServicer_to_server(servicer: ExperimentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

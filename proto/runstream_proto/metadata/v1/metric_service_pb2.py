@@ -28,41 +28,41 @@ from runstream_proto.metadata.v1 import run_service_pb2 as runstream_dot_metadat
 from runstream_proto.metadata.v1 import types_pb2 as runstream_dot_metadata_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*runstream/metadata/v1/metric_service.proto\x12\x15runstream.metadata.v1\x1a\"runstream/common/v1/position.proto\x1a$runstream/events/v1/run_logged.proto\x1a\'runstream/metadata/v1/run_service.proto\x1a!runstream/metadata/v1/types.proto\"r\n\x12ListMetricsRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x32\n\x08wait_for\x18\x02 \x03(\x0b\x32 .runstream.common.v1.BusPosition\x12\x17\n\x0fwait_timeout_ms\x18\x03 \x01(\x03\"\x8d\x01\n\rMetricSummary\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x33\n\x06latest\x18\x02 \x01(\x0b\x32#.runstream.metadata.v1.LatestMetric\x12\x13\n\x0bpoint_count\x18\x03 \x01(\x03\x12\x10\n\x08min_step\x18\x04 \x01(\x03\x12\x10\n\x08max_step\x18\x05 \x01(\x03\"\x81\x01\n\x13ListMetricsResponse\x12\x35\n\x07metrics\x18\x01 \x03(\x0b\x32$.runstream.metadata.v1.MetricSummary\x12\x33\n\tfreshness\x18\x02 \x01(\x0b\x32 .runstream.metadata.v1.Freshness\"\xf6\x01\n\x17GetMetricHistoryRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x17\n\nstart_step\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08\x65nd_step\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x32\n\x08wait_for\x18\x07 \x03(\x0b\x32 .runstream.common.v1.BusPosition\x12\x17\n\x0fwait_timeout_ms\x18\x08 \x01(\x03\x42\r\n\x0b_start_stepB\x0b\n\t_end_step\"\x9b\x01\n\x18GetMetricHistoryResponse\x12\x31\n\x06series\x18\x01 \x01(\x0b\x32!.runstream.events.v1.MetricSeries\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x33\n\tfreshness\x18\x03 \x01(\x0b\x32 .runstream.metadata.v1.Freshness\"\xd4\x01\n\x1aStreamMetricHistoryRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x17\n\nstart_step\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08\x65nd_step\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x32\n\x08wait_for\x18\x05 \x03(\x0b\x32 .runstream.common.v1.BusPosition\x12\x17\n\x0fwait_timeout_ms\x18\x06 \x01(\x03\x42\r\n\x0b_start_stepB\x0b\n\t_end_step\"`\n\x1bStreamMetricHistoryResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x31\n\x06series\x18\x02 \x01(\x0b\x32!.runstream.events.v1.MetricSeries\"\xc6\x02\n\x1aSampleMetricHistoryRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x12\n\nmax_points\x18\x03 \x01(\x05\x12)\n\x04\x61xis\x18\x04 \x01(\x0e\x32\x1b.runstream.metadata.v1.Axis\x12\x31\n\x08sampling\x18\x05 \x01(\x0e\x32\x1f.runstream.metadata.v1.Sampling\x12\x17\n\nstart_step\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08\x65nd_step\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x32\n\x08wait_for\x18\x08 \x03(\x0b\x32 .runstream.common.v1.BusPosition\x12\x17\n\x0fwait_timeout_ms\x18\t \x01(\x03\x42\r\n\x0b_start_stepB\x0b\n\t_end_step\"\xd0\x01\n\rSampledSeries\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x13\n\x0b\x61xis_values\x18\x03 \x03(\x10\x12\r\n\x05steps\x18\x04 \x03(\x10\x12\x15\n\rtimestamps_ms\x18\x05 \x03(\x10\x12\x0e\n\x06values\x18\x06 \x03(\x01\x12\x12\n\nmin_values\x18\x07 \x03(\x01\x12\x12\n\nmax_values\x18\x08 \x03(\x01\x12\x14\n\x0cpoint_counts\x18\t \x03(\x10\x12\x19\n\x11total_point_count\x18\n \x01(\x03\"\x88\x01\n\x1bSampleMetricHistoryResponse\x12\x34\n\x06series\x18\x01 \x03(\x0b\x32$.runstream.metadata.v1.SampledSeries\x12\x33\n\tfreshness\x18\x02 \x01(\x0b\x32 .runstream.metadata.v1.Freshness\"L\n\x13WatchMetricsRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x16\n\x0e\x62\x61\x63klog_points\x18\x03 \x01(\x05\"Y\n\x14WatchMetricsResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x31\n\x06series\x18\x02 \x01(\x0b\x32!.runstream.events.v1.MetricSeries*R\n\x04\x41xis\x12\x14\n\x10\x41XIS_UNSPECIFIED\x10\x00\x12\r\n\tAXIS_STEP\x10\x01\x12\r\n\tAXIS_TIME\x10\x02\x12\x16\n\x12\x41XIS_RELATIVE_TIME\x10\x03*p\n\x08Sampling\x12\x18\n\x14SAMPLING_UNSPECIFIED\x10\x00\x12\x19\n\x15SAMPLING_MIN_MAX_MEAN\x10\x01\x12\x11\n\rSAMPLING_LTTB\x10\x02\x12\x1c\n\x18SAMPLING_FIRST_IN_BUCKET\x10\x03\x32\xd3\x04\n\rMetricService\x12\x64\n\x0bListMetrics\x12).runstream.metadata.v1.ListMetricsRequest\x1a*.runstream.metadata.v1.ListMetricsResponse\x12s\n\x10GetMetricHistory\x12..runstream.metadata.v1.GetMetricHistoryRequest\x1a/.runstream.metadata.v1.GetMetricHistoryResponse\x12~\n\x13StreamMetricHistory\x12\x31.runstream.metadata.v1.StreamMetricHistoryRequest\x1a\x32.runstream.metadata.v1.StreamMetricHistoryResponse0\x01\x12|\n\x13SampleMetricHistory\x12\x31.runstream.metadata.v1.SampleMetricHistoryRequest\x1a\x32.runstream.metadata.v1.SampleMetricHistoryResponse\x12i\n\x0cWatchMetrics\x12*.runstream.metadata.v1.WatchMetricsRequest\x1a+.runstream.metadata.v1.WatchMetricsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*runstream/metadata/v1/metric_service.proto\x12\x15runstream.metadata.v1\x1a\"runstream/common/v1/position.proto\x1a$runstream/events/v1/run_logged.proto\x1a\'runstream/metadata/v1/run_service.proto\x1a!runstream/metadata/v1/types.proto\"\x8b\x01\n\x12ListMetricsRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x32\n\x08wait_for\x18\x02 \x03(\x0b\x32 .runstream.common.v1.BusPosition\x12\x17\n\x0fwait_timeout_ms\x18\x03 \x01(\x03\x12\x17\n\x0fwait_for_latest\x18\x04 \x01(\x08\"\x8d\x01\n\rMetricSummary\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x33\n\x06latest\x18\x02 \x01(\x0b\x32#.runstream.metadata.v1.LatestMetric\x12\x13\n\x0bpoint_count\x18\x03 \x01(\x03\x12\x10\n\x08min_step\x18\x04 \x01(\x03\x12\x10\n\x08max_step\x18\x05 \x01(\x03\"\x81\x01\n\x13ListMetricsResponse\x12\x35\n\x07metrics\x18\x01 \x03(\x0b\x32$.runstream.metadata.v1.MetricSummary\x12\x33\n\tfreshness\x18\x02 \x01(\x0b\x32 .runstream.metadata.v1.Freshness\"\x8f\x02\n\x17GetMetricHistoryRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x17\n\nstart_step\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08\x65nd_step\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x32\n\x08wait_for\x18\x07 \x03(\x0b\x32 .runstream.common.v1.BusPosition\x12\x17\n\x0fwait_timeout_ms\x18\x08 \x01(\x03\x12\x17\n\x0fwait_for_latest\x18\t \x01(\x08\x42\r\n\x0b_start_stepB\x0b\n\t_end_step\"\x9b\x01\n\x18GetMetricHistoryResponse\x12\x31\n\x06series\x18\x01 \x01(\x0b\x32!.runstream.events.v1.MetricSeries\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x33\n\tfreshness\x18\x03 \x01(\x0b\x32 .runstream.metadata.v1.Freshness\"\xed\x01\n\x1aStreamMetricHistoryRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x17\n\nstart_step\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08\x65nd_step\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x32\n\x08wait_for\x18\x05 \x03(\x0b\x32 .runstream.common.v1.BusPosition\x12\x17\n\x0fwait_timeout_ms\x18\x06 \x01(\x03\x12\x17\n\x0fwait_for_latest\x18\x07 \x01(\x08\x42\r\n\x0b_start_stepB\x0b\n\t_end_step\"`\n\x1bStreamMetricHistoryResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x31\n\x06series\x18\x02 \x01(\x0b\x32!.runstream.events.v1.MetricSeries\"\xdf\x02\n\x1aSampleMetricHistoryRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x12\n\nmax_points\x18\x03 \x01(\x05\x12)\n\x04\x61xis\x18\x04 \x01(\x0e\x32\x1b.runstream.metadata.v1.Axis\x12\x31\n\x08sampling\x18\x05 \x01(\x0e\x32\x1f.runstream.metadata.v1.Sampling\x12\x17\n\nstart_step\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08\x65nd_step\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x32\n\x08wait_for\x18\x08 \x03(\x0b\x32 .runstream.common.v1.BusPosition\x12\x17\n\x0fwait_timeout_ms\x18\t \x01(\x03\x12\x17\n\x0fwait_for_latest\x18\n \x01(\x08\x42\r\n\x0b_start_stepB\x0b\n\t_end_step\"\xd0\x01\n\rSampledSeries\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x13\n\x0b\x61xis_values\x18\x03 \x03(\x10\x12\r\n\x05steps\x18\x04 \x03(\x10\x12\x15\n\rtimestamps_ms\x18\x05 \x03(\x10\x12\x0e\n\x06values\x18\x06 \x03(\x01\x12\x12\n\nmin_values\x18\x07 \x03(\x01\x12\x12\n\nmax_values\x18\x08 \x03(\x01\x12\x14\n\x0cpoint_counts\x18\t \x03(\x10\x12\x19\n\x11total_point_count\x18\n \x01(\x03\"\x88\x01\n\x1bSampleMetricHistoryResponse\x12\x34\n\x06series\x18\x01 \x03(\x0b\x32$.runstream.metadata.v1.SampledSeries\x12\x33\n\tfreshness\x18\x02 \x01(\x0b\x32 .runstream.metadata.v1.Freshness\"L\n\x13WatchMetricsRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x16\n\x0e\x62\x61\x63klog_points\x18\x03 \x01(\x05\"Y\n\x14WatchMetricsResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x31\n\x06series\x18\x02 \x01(\x0b\x32!.runstream.events.v1.MetricSeries*R\n\x04\x41xis\x12\x14\n\x10\x41XIS_UNSPECIFIED\x10\x00\x12\r\n\tAXIS_STEP\x10\x01\x12\r\n\tAXIS_TIME\x10\x02\x12\x16\n\x12\x41XIS_RELATIVE_TIME\x10\x03*p\n\x08Sampling\x12\x18\n\x14SAMPLING_UNSPECIFIED\x10\x00\x12\x19\n\x15SAMPLING_MIN_MAX_MEAN\x10\x01\x12\x11\n\rSAMPLING_LTTB\x10\x02\x12\x1c\n\x18SAMPLING_FIRST_IN_BUCKET\x10\x03\x32\xd3\x04\n\rMetricService\x12\x64\n\x0bListMetrics\x12).runstream.metadata.v1.ListMetricsRequest\x1a*.runstream.metadata.v1.ListMetricsResponse\x12s\n\x10GetMetricHistory\x12..runstream.metadata.v1.GetMetricHistoryRequest\x1a/.runstream.metadata.v1.GetMetricHistoryResponse\x12~\n\x13StreamMetricHistory\x12\x31.runstream.metadata.v1.StreamMetricHistoryRequest\x1a\x32.runstream.metadata.v1.StreamMetricHistoryResponse0\x01\x12|\n\x13SampleMetricHistory\x12\x31.runstream.metadata.v1.SampleMetricHistoryRequest\x1a\x32.runstream.metadata.v1.SampleMetricHistoryResponse\x12i\n\x0cWatchMetrics\x12*.runstream.metadata.v1.WatchMetricsRequest\x1a+.runstream.metadata.v1.WatchMetricsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'runstream.metadata.v1.metric_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AXIS']._serialized_start=2179
-  _globals['_AXIS']._serialized_end=2261
-  _globals['_SAMPLING']._serialized_start=2263
-  _globals['_SAMPLING']._serialized_end=2375
-  _globals['_LISTMETRICSREQUEST']._serialized_start=219
-  _globals['_LISTMETRICSREQUEST']._serialized_end=333
-  _globals['_METRICSUMMARY']._serialized_start=336
-  _globals['_METRICSUMMARY']._serialized_end=477
-  _globals['_LISTMETRICSRESPONSE']._serialized_start=480
-  _globals['_LISTMETRICSRESPONSE']._serialized_end=609
-  _globals['_GETMETRICHISTORYREQUEST']._serialized_start=612
-  _globals['_GETMETRICHISTORYREQUEST']._serialized_end=858
-  _globals['_GETMETRICHISTORYRESPONSE']._serialized_start=861
-  _globals['_GETMETRICHISTORYRESPONSE']._serialized_end=1016
-  _globals['_STREAMMETRICHISTORYREQUEST']._serialized_start=1019
-  _globals['_STREAMMETRICHISTORYREQUEST']._serialized_end=1231
-  _globals['_STREAMMETRICHISTORYRESPONSE']._serialized_start=1233
-  _globals['_STREAMMETRICHISTORYRESPONSE']._serialized_end=1329
-  _globals['_SAMPLEMETRICHISTORYREQUEST']._serialized_start=1332
-  _globals['_SAMPLEMETRICHISTORYREQUEST']._serialized_end=1658
-  _globals['_SAMPLEDSERIES']._serialized_start=1661
-  _globals['_SAMPLEDSERIES']._serialized_end=1869
-  _globals['_SAMPLEMETRICHISTORYRESPONSE']._serialized_start=1872
-  _globals['_SAMPLEMETRICHISTORYRESPONSE']._serialized_end=2008
-  _globals['_WATCHMETRICSREQUEST']._serialized_start=2010
-  _globals['_WATCHMETRICSREQUEST']._serialized_end=2086
-  _globals['_WATCHMETRICSRESPONSE']._serialized_start=2088
-  _globals['_WATCHMETRICSRESPONSE']._serialized_end=2177
-  _globals['_METRICSERVICE']._serialized_start=2378
-  _globals['_METRICSERVICE']._serialized_end=2973
+  _globals['_AXIS']._serialized_start=2280
+  _globals['_AXIS']._serialized_end=2362
+  _globals['_SAMPLING']._serialized_start=2364
+  _globals['_SAMPLING']._serialized_end=2476
+  _globals['_LISTMETRICSREQUEST']._serialized_start=220
+  _globals['_LISTMETRICSREQUEST']._serialized_end=359
+  _globals['_METRICSUMMARY']._serialized_start=362
+  _globals['_METRICSUMMARY']._serialized_end=503
+  _globals['_LISTMETRICSRESPONSE']._serialized_start=506
+  _globals['_LISTMETRICSRESPONSE']._serialized_end=635
+  _globals['_GETMETRICHISTORYREQUEST']._serialized_start=638
+  _globals['_GETMETRICHISTORYREQUEST']._serialized_end=909
+  _globals['_GETMETRICHISTORYRESPONSE']._serialized_start=912
+  _globals['_GETMETRICHISTORYRESPONSE']._serialized_end=1067
+  _globals['_STREAMMETRICHISTORYREQUEST']._serialized_start=1070
+  _globals['_STREAMMETRICHISTORYREQUEST']._serialized_end=1307
+  _globals['_STREAMMETRICHISTORYRESPONSE']._serialized_start=1309
+  _globals['_STREAMMETRICHISTORYRESPONSE']._serialized_end=1405
+  _globals['_SAMPLEMETRICHISTORYREQUEST']._serialized_start=1408
+  _globals['_SAMPLEMETRICHISTORYREQUEST']._serialized_end=1759
+  _globals['_SAMPLEDSERIES']._serialized_start=1762
+  _globals['_SAMPLEDSERIES']._serialized_end=1970
+  _globals['_SAMPLEMETRICHISTORYRESPONSE']._serialized_start=1973
+  _globals['_SAMPLEMETRICHISTORYRESPONSE']._serialized_end=2109
+  _globals['_WATCHMETRICSREQUEST']._serialized_start=2111
+  _globals['_WATCHMETRICSREQUEST']._serialized_end=2187
+  _globals['_WATCHMETRICSRESPONSE']._serialized_start=2189
+  _globals['_WATCHMETRICSRESPONSE']._serialized_end=2278
+  _globals['_METRICSERVICE']._serialized_start=2479
+  _globals['_METRICSERVICE']._serialized_end=3074
 # @@protoc_insertion_point(module_scope)

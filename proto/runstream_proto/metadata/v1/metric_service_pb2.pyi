@@ -92,8 +92,13 @@ class ListMetricsRequest(_message.Message):
     RUN_IDS_FIELD_NUMBER: _builtins.int
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    WAIT_FOR_LATEST_FIELD_NUMBER: _builtins.int
     wait_timeout_ms: _builtins.int
     """0 means 5,000; maximum 60,000."""
+    wait_for_latest: _builtins.bool
+    """Wait, as with wait_for, until everything is applied that the bus had accepted when the call came: a reader that was
+    handed no position sees every acknowledged write.
+    """
     @_builtins.property
     def run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 1,000."""
@@ -108,10 +113,11 @@ class ListMetricsRequest(_message.Message):
         run_ids: _abc.Iterable[_builtins.str] | None = ...,
         wait_for: _abc.Iterable[_position_pb2.BusPosition] | None = ...,
         wait_timeout_ms: _builtins.int = ...,
+        wait_for_latest: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_ids", b"run_ids", "wait_for", b"wait_for", "wait_timeout_ms", b"wait_timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_ids", b"run_ids", "wait_for", b"wait_for", "wait_for_latest", b"wait_for_latest", "wait_timeout_ms", b"wait_timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -201,6 +207,7 @@ class GetMetricHistoryRequest(_message.Message):
     END_STEP_FIELD_NUMBER: _builtins.int
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    WAIT_FOR_LATEST_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Required. An unknown run has no points."""
     key: _builtins.str
@@ -215,6 +222,10 @@ class GetMetricHistoryRequest(_message.Message):
     """Greatest step, inclusive; unset means no bound."""
     wait_timeout_ms: _builtins.int
     """0 means 5,000; maximum 60,000."""
+    wait_for_latest: _builtins.bool
+    """Wait, as with wait_for, until everything is applied that the bus had accepted when the call came: a reader that was
+    handed no position sees every acknowledged write.
+    """
     @_builtins.property
     def wait_for(self) -> _containers.RepeatedCompositeFieldContainer[_position_pb2.BusPosition]:
         """Wait until these positions are applied, at most wait_timeout_ms."""
@@ -230,10 +241,11 @@ class GetMetricHistoryRequest(_message.Message):
         end_step: _builtins.int | None = ...,
         wait_for: _abc.Iterable[_position_pb2.BusPosition] | None = ...,
         wait_timeout_ms: _builtins.int = ...,
+        wait_for_latest: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_end_step", b"_end_step", "_start_step", b"_start_step", "end_step", b"end_step", "start_step", b"start_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_step", b"_end_step", "_start_step", b"_start_step", "end_step", b"end_step", "key", b"key", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "start_step", b"start_step", "wait_for", b"wait_for", "wait_timeout_ms", b"wait_timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_step", b"_end_step", "_start_step", b"_start_step", "end_step", b"end_step", "key", b"key", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "start_step", b"start_step", "wait_for", b"wait_for", "wait_for_latest", b"wait_for_latest", "wait_timeout_ms", b"wait_timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__end_step: _TypeAlias = _typing.Literal["end_step"]  # noqa: Y015
     _WhichOneofArgType__end_step: _TypeAlias = _typing.Literal["_end_step", b"_end_step"]  # noqa: Y015
@@ -292,12 +304,17 @@ class StreamMetricHistoryRequest(_message.Message):
     END_STEP_FIELD_NUMBER: _builtins.int
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    WAIT_FOR_LATEST_FIELD_NUMBER: _builtins.int
     start_step: _builtins.int
     """Least step, inclusive; unset means no bound."""
     end_step: _builtins.int
     """Greatest step, inclusive; unset means no bound."""
     wait_timeout_ms: _builtins.int
     """0 means 5,000; maximum 60,000."""
+    wait_for_latest: _builtins.bool
+    """Wait, as with wait_for, until everything is applied that the bus had accepted when the call came: a reader that was
+    handed no position sees every acknowledged write.
+    """
     @_builtins.property
     def run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 1,000."""
@@ -319,10 +336,11 @@ class StreamMetricHistoryRequest(_message.Message):
         end_step: _builtins.int | None = ...,
         wait_for: _abc.Iterable[_position_pb2.BusPosition] | None = ...,
         wait_timeout_ms: _builtins.int = ...,
+        wait_for_latest: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_end_step", b"_end_step", "_start_step", b"_start_step", "end_step", b"end_step", "start_step", b"start_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_step", b"_end_step", "_start_step", b"_start_step", "end_step", b"end_step", "keys", b"keys", "run_ids", b"run_ids", "start_step", b"start_step", "wait_for", b"wait_for", "wait_timeout_ms", b"wait_timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_step", b"_end_step", "_start_step", b"_start_step", "end_step", b"end_step", "keys", b"keys", "run_ids", b"run_ids", "start_step", b"start_step", "wait_for", b"wait_for", "wait_for_latest", b"wait_for_latest", "wait_timeout_ms", b"wait_timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__end_step: _TypeAlias = _typing.Literal["end_step"]  # noqa: Y015
     _WhichOneofArgType__end_step: _TypeAlias = _typing.Literal["_end_step", b"_end_step"]  # noqa: Y015
@@ -378,6 +396,7 @@ class SampleMetricHistoryRequest(_message.Message):
     END_STEP_FIELD_NUMBER: _builtins.int
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    WAIT_FOR_LATEST_FIELD_NUMBER: _builtins.int
     max_points: _builtins.int
     """1 to 10,000; 0 means 1,000. Histories with no more points are returned whole."""
     axis: Global___Axis.ValueType
@@ -390,6 +409,10 @@ class SampleMetricHistoryRequest(_message.Message):
     """Greatest step, inclusive; unset means no bound."""
     wait_timeout_ms: _builtins.int
     """0 means 5,000; maximum 60,000."""
+    wait_for_latest: _builtins.bool
+    """Wait, as with wait_for, until everything is applied that the bus had accepted when the call came: a reader that was
+    handed no position sees every acknowledged write.
+    """
     @_builtins.property
     def run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 100."""
@@ -414,10 +437,11 @@ class SampleMetricHistoryRequest(_message.Message):
         end_step: _builtins.int | None = ...,
         wait_for: _abc.Iterable[_position_pb2.BusPosition] | None = ...,
         wait_timeout_ms: _builtins.int = ...,
+        wait_for_latest: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_end_step", b"_end_step", "_start_step", b"_start_step", "end_step", b"end_step", "start_step", b"start_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_step", b"_end_step", "_start_step", b"_start_step", "axis", b"axis", "end_step", b"end_step", "keys", b"keys", "max_points", b"max_points", "run_ids", b"run_ids", "sampling", b"sampling", "start_step", b"start_step", "wait_for", b"wait_for", "wait_timeout_ms", b"wait_timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_step", b"_end_step", "_start_step", b"_start_step", "axis", b"axis", "end_step", b"end_step", "keys", b"keys", "max_points", b"max_points", "run_ids", b"run_ids", "sampling", b"sampling", "start_step", b"start_step", "wait_for", b"wait_for", "wait_for_latest", b"wait_for_latest", "wait_timeout_ms", b"wait_timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__end_step: _TypeAlias = _typing.Literal["end_step"]  # noqa: Y015
     _WhichOneofArgType__end_step: _TypeAlias = _typing.Literal["_end_step", b"_end_step"]  # noqa: Y015

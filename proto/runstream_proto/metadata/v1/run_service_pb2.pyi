@@ -109,6 +109,116 @@ class CreateRunResponse(_message.Message):
 Global___CreateRunResponse: _TypeAlias = CreateRunResponse  # noqa: Y015
 
 @_typing.final
+class BatchCreateRunsRequest(_message.Message):
+    """Runs to create."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateRunRequest]:
+        """1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___CreateRunRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateRunsRequest: _TypeAlias = BatchCreateRunsRequest  # noqa: Y015
+
+@_typing.final
+class CreateRunOutcome(_message.Message):
+    """What became of one run of a batch: exactly one field is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREATED_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def created(self) -> Global___CreateRunResponse:
+        """As CreateRun would have answered."""
+
+    @_builtins.property
+    def failure(self) -> Global___CallFailure:
+        """Why it was not created."""
+
+    def __init__(
+        self,
+        *,
+        created: Global___CreateRunResponse | None = ...,
+        failure: Global___CallFailure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "failure", b"failure", "outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "failure", b"failure", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["created", "failure"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___CreateRunOutcome: _TypeAlias = CreateRunOutcome  # noqa: Y015
+
+@_typing.final
+class CallFailure(_message.Message):
+    """An error of one part of a call that else went well."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """google.rpc.Code number, as in a unary call's status."""
+    reason: _builtins.str
+    """Reason constant as in ErrorInfo.reason."""
+    message: _builtins.str
+    """What to fix, with the field's name."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallFailure: _TypeAlias = CallFailure  # noqa: Y015
+
+@_typing.final
+class BatchCreateRunsResponse(_message.Message):
+    """What became of the runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateRunOutcome]:
+        """In the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___CreateRunOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateRunsResponse: _TypeAlias = BatchCreateRunsResponse  # noqa: Y015
+
+@_typing.final
 class GetRunRequest(_message.Message):
     """Names one run and what must be visible first."""
 
@@ -117,10 +227,15 @@ class GetRunRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    WAIT_FOR_LATEST_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Required."""
     wait_timeout_ms: _builtins.int
     """0 means 5,000; maximum 60,000. On expiry the answer comes as it is with caught_up = false."""
+    wait_for_latest: _builtins.bool
+    """Wait, as with wait_for, until everything is applied that the bus had accepted when the call came: a reader that was
+    handed no position sees every acknowledged write.
+    """
     @_builtins.property
     def wait_for(self) -> _containers.RepeatedCompositeFieldContainer[_position_pb2.BusPosition]:
         """Wait until these positions are applied, at most wait_timeout_ms."""
@@ -131,10 +246,11 @@ class GetRunRequest(_message.Message):
         run_id: _builtins.str = ...,
         wait_for: _abc.Iterable[_position_pb2.BusPosition] | None = ...,
         wait_timeout_ms: _builtins.int = ...,
+        wait_for_latest: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "wait_for", b"wait_for", "wait_timeout_ms", b"wait_timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "wait_for", b"wait_for", "wait_for_latest", b"wait_for_latest", "wait_timeout_ms", b"wait_timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -491,27 +607,33 @@ Global___DeleteTagResponse: _TypeAlias = DeleteTagResponse  # noqa: Y015
 
 @_typing.final
 class LogInputsRequest(_message.Message):
-    """Datasets a run used."""
+    """Datasets and models a run used."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     DATASETS_FIELD_NUMBER: _builtins.int
+    MODEL_IDS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Required; must be active."""
     @_builtins.property
     def datasets(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.DatasetInput]:
-        """1 to 1,000."""
+        """At most 1,000."""
+
+    @_builtins.property
+    def model_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Logged models, at most 1,000; need not exist (MLflow)."""
 
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         datasets: _abc.Iterable[_types_pb2.DatasetInput] | None = ...,
+        model_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasets", b"datasets", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasets", b"datasets", "model_ids", b"model_ids", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -535,6 +657,51 @@ class LogInputsResponse(_message.Message):
 Global___LogInputsResponse: _TypeAlias = LogInputsResponse  # noqa: Y015
 
 @_typing.final
+class LogOutputsRequest(_message.Message):
+    """Models a run produced."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Required; must be active."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.ModelOutput]:
+        """1 to 1,000; need not exist (MLflow)."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        models: _abc.Iterable[_types_pb2.ModelOutput] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogOutputsRequest: _TypeAlias = LogOutputsRequest  # noqa: Y015
+
+@_typing.final
+class LogOutputsResponse(_message.Message):
+    """Stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogOutputsResponse: _TypeAlias = LogOutputsResponse  # noqa: Y015
+
+@_typing.final
 class SearchRunsRequest(_message.Message):
     """A search."""
 
@@ -549,6 +716,8 @@ class SearchRunsRequest(_message.Message):
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     SUMMARIES_ONLY_FIELD_NUMBER: _builtins.int
+    WAIT_FOR_LATEST_FIELD_NUMBER: _builtins.int
+    MLFLOW_GRAMMAR_ONLY_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """Filter; empty means all."""
     view_type: _types_pb2.ViewType.ValueType
@@ -561,6 +730,12 @@ class SearchRunsRequest(_message.Message):
     """0 means 5,000; maximum 60,000."""
     summaries_only: _builtins.bool
     """Leave out params, tags, inputs and metrics."""
+    wait_for_latest: _builtins.bool
+    """Wait, as with wait_for, until everything is applied that the bus had accepted when the call came: a reader that was
+    handed no position sees every acknowledged write.
+    """
+    mlflow_grammar_only: _builtins.bool
+    """Refuse what docs/search.md has beyond MLflow's grammar (OR, NOT, parentheses)."""
     @_builtins.property
     def experiment_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Experiments to search, decimal numbers; required, at most 1,000. Unknown ones have no runs."""
@@ -585,10 +760,12 @@ class SearchRunsRequest(_message.Message):
         wait_for: _abc.Iterable[_position_pb2.BusPosition] | None = ...,
         wait_timeout_ms: _builtins.int = ...,
         summaries_only: _builtins.bool = ...,
+        wait_for_latest: _builtins.bool = ...,
+        mlflow_grammar_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment_ids", b"experiment_ids", "filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "summaries_only", b"summaries_only", "view_type", b"view_type", "wait_for", b"wait_for", "wait_timeout_ms", b"wait_timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment_ids", b"experiment_ids", "filter", b"filter", "mlflow_grammar_only", b"mlflow_grammar_only", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "summaries_only", b"summaries_only", "view_type", b"view_type", "wait_for", b"wait_for", "wait_for_latest", b"wait_for_latest", "wait_timeout_ms", b"wait_timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

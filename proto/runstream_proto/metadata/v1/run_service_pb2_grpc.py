@@ -41,6 +41,11 @@ class RunServiceStub:
                 request_serializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.CreateRunRequest.SerializeToString,
                 response_deserializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.CreateRunResponse.FromString,
                 _registered_method=True)
+        self.BatchCreateRuns = channel.unary_unary(
+                '/runstream.metadata.v1.RunService/BatchCreateRuns',
+                request_serializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.BatchCreateRunsRequest.SerializeToString,
+                response_deserializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.BatchCreateRunsResponse.FromString,
+                _registered_method=True)
         self.GetRun = channel.unary_unary(
                 '/runstream.metadata.v1.RunService/GetRun',
                 request_serializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.GetRunRequest.SerializeToString,
@@ -81,6 +86,11 @@ class RunServiceStub:
                 request_serializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.LogInputsRequest.SerializeToString,
                 response_deserializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.LogInputsResponse.FromString,
                 _registered_method=True)
+        self.LogOutputs = channel.unary_unary(
+                '/runstream.metadata.v1.RunService/LogOutputs',
+                request_serializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.LogOutputsRequest.SerializeToString,
+                response_deserializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.LogOutputsResponse.FromString,
+                _registered_method=True)
         self.SearchRuns = channel.unary_unary(
                 '/runstream.metadata.v1.RunService/SearchRuns',
                 request_serializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.SearchRunsRequest.SerializeToString,
@@ -110,6 +120,13 @@ class RunServiceServicer:
 
     def CreateRun(self, request, context):
         """Creates a run in an active experiment. The same run_id again returns the run that is there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCreateRuns(self, request, context):
+        """Creates up to 1,000 runs in one transaction, each with its own outcome: for services that gather concurrent calls.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,7 +183,14 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LogInputs(self, request, context):
-        """Records datasets as inputs; the same link again changes nothing.
+        """Records datasets and models as inputs; the same link again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LogOutputs(self, request, context):
+        """Records models that the run produced. The same model twice is refused with reason OUTPUT_EXISTS (MLflow).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -208,6 +232,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     request_deserializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.CreateRunRequest.FromString,
                     response_serializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.CreateRunResponse.SerializeToString,
             ),
+            'BatchCreateRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateRuns,
+                    request_deserializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.BatchCreateRunsRequest.FromString,
+                    response_serializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.BatchCreateRunsResponse.SerializeToString,
+            ),
             'GetRun': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRun,
                     request_deserializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.GetRunRequest.FromString,
@@ -247,6 +276,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.LogInputs,
                     request_deserializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.LogInputsRequest.FromString,
                     response_serializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.LogInputsResponse.SerializeToString,
+            ),
+            'LogOutputs': grpc.unary_unary_rpc_method_handler(
+                    servicer.LogOutputs,
+                    request_deserializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.LogOutputsRequest.FromString,
+                    response_serializer=runstream_dot_metadata_dot_v1_dot_run__service__pb2.LogOutputsResponse.SerializeToString,
             ),
             'SearchRuns': grpc.unary_unary_rpc_method_handler(
                     servicer.SearchRuns,
@@ -298,6 +332,33 @@ class RunService:
             '/runstream.metadata.v1.RunService/CreateRun',
             runstream_dot_metadata_dot_v1_dot_run__service__pb2.CreateRunRequest.SerializeToString,
             runstream_dot_metadata_dot_v1_dot_run__service__pb2.CreateRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.metadata.v1.RunService/BatchCreateRuns',
+            runstream_dot_metadata_dot_v1_dot_run__service__pb2.BatchCreateRunsRequest.SerializeToString,
+            runstream_dot_metadata_dot_v1_dot_run__service__pb2.BatchCreateRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -514,6 +575,33 @@ class RunService:
             '/runstream.metadata.v1.RunService/LogInputs',
             runstream_dot_metadata_dot_v1_dot_run__service__pb2.LogInputsRequest.SerializeToString,
             runstream_dot_metadata_dot_v1_dot_run__service__pb2.LogInputsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LogOutputs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.metadata.v1.RunService/LogOutputs',
+            runstream_dot_metadata_dot_v1_dot_run__service__pb2.LogOutputsRequest.SerializeToString,
+            runstream_dot_metadata_dot_v1_dot_run__service__pb2.LogOutputsResponse.FromString,
             options,
             channel_credentials,
             insecure,

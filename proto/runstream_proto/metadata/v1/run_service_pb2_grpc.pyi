@@ -37,6 +37,8 @@ class RunServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RunServiceAsyncStub: ...
     CreateRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.CreateRunRequest, _run_service_pb2.CreateRunResponse]
     """Creates a run in an active experiment. The same run_id again returns the run that is there."""
+    BatchCreateRuns: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.BatchCreateRunsRequest, _run_service_pb2.BatchCreateRunsResponse]
+    """Creates up to 1,000 runs in one transaction, each with its own outcome: for services that gather concurrent calls."""
     GetRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetRunRequest, _run_service_pb2.GetRunResponse]
     """Reads one run, deleted ones too."""
     GetRuns: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetRunsRequest, _run_service_pb2.GetRunsResponse]
@@ -54,7 +56,9 @@ class RunServiceStub:
     DeleteTag: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.DeleteTagRequest, _run_service_pb2.DeleteTagResponse]
     """Deletes a tag. NOT_FOUND when it is missing."""
     LogInputs: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.LogInputsRequest, _run_service_pb2.LogInputsResponse]
-    """Records datasets as inputs; the same link again changes nothing."""
+    """Records datasets and models as inputs; the same link again changes nothing."""
+    LogOutputs: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.LogOutputsRequest, _run_service_pb2.LogOutputsResponse]
+    """Records models that the run produced. The same model twice is refused with reason OUTPUT_EXISTS (MLflow)."""
     SearchRuns: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.SearchRunsRequest, _run_service_pb2.SearchRunsResponse]
     """Searches with the filter grammar of docs/search.md: MLflow's, with OR, NOT and parentheses."""
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.HeartbeatRequest, _run_service_pb2.HeartbeatResponse]
@@ -73,6 +77,8 @@ class RunServiceAsyncStub(RunServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CreateRunRequest, _run_service_pb2.CreateRunResponse]  # type: ignore[assignment]
     """Creates a run in an active experiment. The same run_id again returns the run that is there."""
+    BatchCreateRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.BatchCreateRunsRequest, _run_service_pb2.BatchCreateRunsResponse]  # type: ignore[assignment]
+    """Creates up to 1,000 runs in one transaction, each with its own outcome: for services that gather concurrent calls."""
     GetRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetRunRequest, _run_service_pb2.GetRunResponse]  # type: ignore[assignment]
     """Reads one run, deleted ones too."""
     GetRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetRunsRequest, _run_service_pb2.GetRunsResponse]  # type: ignore[assignment]
@@ -90,7 +96,9 @@ class RunServiceAsyncStub(RunServiceStub):
     DeleteTag: _aio.UnaryUnaryMultiCallable[_run_service_pb2.DeleteTagRequest, _run_service_pb2.DeleteTagResponse]  # type: ignore[assignment]
     """Deletes a tag. NOT_FOUND when it is missing."""
     LogInputs: _aio.UnaryUnaryMultiCallable[_run_service_pb2.LogInputsRequest, _run_service_pb2.LogInputsResponse]  # type: ignore[assignment]
-    """Records datasets as inputs; the same link again changes nothing."""
+    """Records datasets and models as inputs; the same link again changes nothing."""
+    LogOutputs: _aio.UnaryUnaryMultiCallable[_run_service_pb2.LogOutputsRequest, _run_service_pb2.LogOutputsResponse]  # type: ignore[assignment]
+    """Records models that the run produced. The same model twice is refused with reason OUTPUT_EXISTS (MLflow)."""
     SearchRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.SearchRunsRequest, _run_service_pb2.SearchRunsResponse]  # type: ignore[assignment]
     """Searches with the filter grammar of docs/search.md: MLflow's, with OR, NOT and parentheses."""
     Heartbeat: _aio.UnaryUnaryMultiCallable[_run_service_pb2.HeartbeatRequest, _run_service_pb2.HeartbeatResponse]  # type: ignore[assignment]
@@ -112,6 +120,14 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.CreateRunResponse, _abc.Awaitable[_run_service_pb2.CreateRunResponse]]:
         """Creates a run in an active experiment. The same run_id again returns the run that is there."""
+
+    @_abc_1.abstractmethod
+    def BatchCreateRuns(
+        self,
+        request: _run_service_pb2.BatchCreateRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_service_pb2.BatchCreateRunsResponse, _abc.Awaitable[_run_service_pb2.BatchCreateRunsResponse]]:
+        """Creates up to 1,000 runs in one transaction, each with its own outcome: for services that gather concurrent calls."""
 
     @_abc_1.abstractmethod
     def GetRun(
@@ -177,7 +193,15 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.LogInputsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.LogInputsResponse, _abc.Awaitable[_run_service_pb2.LogInputsResponse]]:
-        """Records datasets as inputs; the same link again changes nothing."""
+        """Records datasets and models as inputs; the same link again changes nothing."""
+
+    @_abc_1.abstractmethod
+    def LogOutputs(
+        self,
+        request: _run_service_pb2.LogOutputsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_service_pb2.LogOutputsResponse, _abc.Awaitable[_run_service_pb2.LogOutputsResponse]]:
+        """Records models that the run produced. The same model twice is refused with reason OUTPUT_EXISTS (MLflow)."""
 
     @_abc_1.abstractmethod
     def SearchRuns(

@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!runstream/metadata/v1/types.proto\x12\x15runstream.metadata.v1\"&\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xf2\x01\n\nExperiment\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x19\n\x11\x61rtifact_location\x18\x03 \x01(\t\x12>\n\x0flifecycle_stage\x18\x04 \x01(\x0e\x32%.runstream.metadata.v1.LifecycleStage\x12\x18\n\x10\x63reation_time_ms\x18\x05 \x01(\x03\x12\x1b\n\x13last_update_time_ms\x18\x06 \x01(\x03\x12-\n\x04tags\x18\x07 \x03(\x0b\x32\x1f.runstream.metadata.v1.KeyValue\"m\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x13\n\x0bsource_type\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06schema\x18\x05 \x01(\t\x12\x0f\n\x07profile\x18\x06 \x01(\t\"n\n\x0c\x44\x61tasetInput\x12/\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1e.runstream.metadata.v1.Dataset\x12-\n\x04tags\x18\x02 \x03(\x0b\x32\x1f.runstream.metadata.v1.KeyValue\"N\n\x0cLatestMetric\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x14\n\x0ctimestamp_ms\x18\x04 \x01(\x03\"\xcd\x04\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x15\n\rexperiment_id\x18\x02 \x01(\t\x12\x10\n\x08run_name\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x30\n\x06status\x18\x05 \x01(\x0e\x32 .runstream.metadata.v1.RunStatus\x12\x15\n\rstatus_reason\x18\x06 \x01(\t\x12\x15\n\rstart_time_ms\x18\x07 \x01(\x03\x12\x18\n\x0b\x65nd_time_ms\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x0c\x61rtifact_uri\x18\t \x01(\t\x12>\n\x0flifecycle_stage\x18\n \x01(\x0e\x32%.runstream.metadata.v1.LifecycleStage\x12!\n\x14lease_expire_time_ms\x18\x0b \x01(\x03H\x01\x88\x01\x01\x12\x15\n\rparent_run_id\x18\x0c \x01(\t\x12\x34\n\x07metrics\x18\r \x03(\x0b\x32#.runstream.metadata.v1.LatestMetric\x12/\n\x06params\x18\x0e \x03(\x0b\x32\x1f.runstream.metadata.v1.KeyValue\x12-\n\x04tags\x18\x0f \x03(\x0b\x32\x1f.runstream.metadata.v1.KeyValue\x12\x33\n\x06inputs\x18\x10 \x03(\x0b\x32#.runstream.metadata.v1.DatasetInputB\x0e\n\x0c_end_time_msB\x17\n\x15_lease_expire_time_ms*j\n\x0eLifecycleStage\x12\x1f\n\x1bLIFECYCLE_STAGE_UNSPECIFIED\x10\x00\x12\x1a\n\x16LIFECYCLE_STAGE_ACTIVE\x10\x01\x12\x1b\n\x17LIFECYCLE_STAGE_DELETED\x10\x02*o\n\x08ViewType\x12\x19\n\x15VIEW_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15VIEW_TYPE_ACTIVE_ONLY\x10\x01\x12\x1a\n\x16VIEW_TYPE_DELETED_ONLY\x10\x02\x12\x11\n\rVIEW_TYPE_ALL\x10\x03*\xa0\x01\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STATUS_RUNNING\x10\x01\x12\x18\n\x14RUN_STATUS_SCHEDULED\x10\x02\x12\x17\n\x13RUN_STATUS_FINISHED\x10\x03\x12\x15\n\x11RUN_STATUS_FAILED\x10\x04\x12\x15\n\x11RUN_STATUS_KILLED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!runstream/metadata/v1/types.proto\x12\x15runstream.metadata.v1\"&\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xf2\x01\n\nExperiment\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x19\n\x11\x61rtifact_location\x18\x03 \x01(\t\x12>\n\x0flifecycle_stage\x18\x04 \x01(\x0e\x32%.runstream.metadata.v1.LifecycleStage\x12\x18\n\x10\x63reation_time_ms\x18\x05 \x01(\x03\x12\x1b\n\x13last_update_time_ms\x18\x06 \x01(\x03\x12-\n\x04tags\x18\x07 \x03(\x0b\x32\x1f.runstream.metadata.v1.KeyValue\"m\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x13\n\x0bsource_type\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06schema\x18\x05 \x01(\t\x12\x0f\n\x07profile\x18\x06 \x01(\t\"n\n\x0c\x44\x61tasetInput\x12/\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1e.runstream.metadata.v1.Dataset\x12-\n\x04tags\x18\x02 \x03(\x0b\x32\x1f.runstream.metadata.v1.KeyValue\"-\n\x0bModelOutput\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\x03\"N\n\x0cLatestMetric\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x14\n\x0ctimestamp_ms\x18\x04 \x01(\x03\"\xa1\x05\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x15\n\rexperiment_id\x18\x02 \x01(\t\x12\x10\n\x08run_name\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x30\n\x06status\x18\x05 \x01(\x0e\x32 .runstream.metadata.v1.RunStatus\x12\x15\n\rstatus_reason\x18\x06 \x01(\t\x12\x15\n\rstart_time_ms\x18\x07 \x01(\x03\x12\x18\n\x0b\x65nd_time_ms\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x0c\x61rtifact_uri\x18\t \x01(\t\x12>\n\x0flifecycle_stage\x18\n \x01(\x0e\x32%.runstream.metadata.v1.LifecycleStage\x12!\n\x14lease_expire_time_ms\x18\x0b \x01(\x03H\x01\x88\x01\x01\x12\x15\n\rparent_run_id\x18\x0c \x01(\t\x12\x34\n\x07metrics\x18\r \x03(\x0b\x32#.runstream.metadata.v1.LatestMetric\x12/\n\x06params\x18\x0e \x03(\x0b\x32\x1f.runstream.metadata.v1.KeyValue\x12-\n\x04tags\x18\x0f \x03(\x0b\x32\x1f.runstream.metadata.v1.KeyValue\x12\x33\n\x06inputs\x18\x10 \x03(\x0b\x32#.runstream.metadata.v1.DatasetInput\x12\x17\n\x0fmodel_input_ids\x18\x11 \x03(\t\x12\x39\n\rmodel_outputs\x18\x12 \x03(\x0b\x32\".runstream.metadata.v1.ModelOutputB\x0e\n\x0c_end_time_msB\x17\n\x15_lease_expire_time_ms*j\n\x0eLifecycleStage\x12\x1f\n\x1bLIFECYCLE_STAGE_UNSPECIFIED\x10\x00\x12\x1a\n\x16LIFECYCLE_STAGE_ACTIVE\x10\x01\x12\x1b\n\x17LIFECYCLE_STAGE_DELETED\x10\x02*o\n\x08ViewType\x12\x19\n\x15VIEW_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15VIEW_TYPE_ACTIVE_ONLY\x10\x01\x12\x1a\n\x16VIEW_TYPE_DELETED_ONLY\x10\x02\x12\x11\n\rVIEW_TYPE_ALL\x10\x03*\xa0\x01\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STATUS_RUNNING\x10\x01\x12\x18\n\x14RUN_STATUS_SCHEDULED\x10\x02\x12\x17\n\x13RUN_STATUS_FINISHED\x10\x03\x12\x15\n\x11RUN_STATUS_FAILED\x10\x04\x12\x15\n\x11RUN_STATUS_KILLED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'runstream.metadata.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LIFECYCLESTAGE']._serialized_start=1240
-  _globals['_LIFECYCLESTAGE']._serialized_end=1346
-  _globals['_VIEWTYPE']._serialized_start=1348
-  _globals['_VIEWTYPE']._serialized_end=1459
-  _globals['_RUNSTATUS']._serialized_start=1462
-  _globals['_RUNSTATUS']._serialized_end=1622
+  _globals['_LIFECYCLESTAGE']._serialized_start=1371
+  _globals['_LIFECYCLESTAGE']._serialized_end=1477
+  _globals['_VIEWTYPE']._serialized_start=1479
+  _globals['_VIEWTYPE']._serialized_end=1590
+  _globals['_RUNSTATUS']._serialized_start=1593
+  _globals['_RUNSTATUS']._serialized_end=1753
   _globals['_KEYVALUE']._serialized_start=60
   _globals['_KEYVALUE']._serialized_end=98
   _globals['_EXPERIMENT']._serialized_start=101
@@ -45,8 +45,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASET']._serialized_end=454
   _globals['_DATASETINPUT']._serialized_start=456
   _globals['_DATASETINPUT']._serialized_end=566
-  _globals['_LATESTMETRIC']._serialized_start=568
-  _globals['_LATESTMETRIC']._serialized_end=646
-  _globals['_RUN']._serialized_start=649
-  _globals['_RUN']._serialized_end=1238
+  _globals['_MODELOUTPUT']._serialized_start=568
+  _globals['_MODELOUTPUT']._serialized_end=613
+  _globals['_LATESTMETRIC']._serialized_start=615
+  _globals['_LATESTMETRIC']._serialized_end=693
+  _globals['_RUN']._serialized_start=696
+  _globals['_RUN']._serialized_end=1369
 # @@protoc_insertion_point(module_scope)

@@ -254,6 +254,32 @@ class DatasetInput(_message.Message):
 Global___DatasetInput: _TypeAlias = DatasetInput  # noqa: Y015
 
 @_typing.final
+class ModelOutput(_message.Message):
+    """A logged model that a run produced."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """Logged model."""
+    step: _builtins.int
+    """Step at which it was produced."""
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        step: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelOutput: _TypeAlias = ModelOutput  # noqa: Y015
+
+@_typing.final
 class LatestMetric(_message.Message):
     """Latest point of one metric: the greatest (step, timestamp, value), with NaN counted as 0 in the last (MLflow's rule)."""
 
@@ -309,6 +335,8 @@ class Run(_message.Message):
     PARAMS_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
+    MODEL_INPUT_IDS_FIELD_NUMBER: _builtins.int
+    MODEL_OUTPUTS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """32 lowercase hexadecimal characters."""
     experiment_id: _builtins.str
@@ -349,6 +377,14 @@ class Run(_message.Message):
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetInput]:
         """Datasets the run used."""
 
+    @_builtins.property
+    def model_input_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Logged models the run used."""
+
+    @_builtins.property
+    def model_outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelOutput]:
+        """Logged models the run produced."""
+
     def __init__(
         self,
         *,
@@ -368,10 +404,12 @@ class Run(_message.Message):
         params: _abc.Iterable[Global___KeyValue] | None = ...,
         tags: _abc.Iterable[Global___KeyValue] | None = ...,
         inputs: _abc.Iterable[Global___DatasetInput] | None = ...,
+        model_input_ids: _abc.Iterable[_builtins.str] | None = ...,
+        model_outputs: _abc.Iterable[Global___ModelOutput] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_end_time_ms", b"_end_time_ms", "_lease_expire_time_ms", b"_lease_expire_time_ms", "end_time_ms", b"end_time_ms", "lease_expire_time_ms", b"lease_expire_time_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_time_ms", b"_end_time_ms", "_lease_expire_time_ms", b"_lease_expire_time_ms", "artifact_uri", b"artifact_uri", "end_time_ms", b"end_time_ms", "experiment_id", b"experiment_id", "inputs", b"inputs", "lease_expire_time_ms", b"lease_expire_time_ms", "lifecycle_stage", b"lifecycle_stage", "metrics", b"metrics", "params", b"params", "parent_run_id", b"parent_run_id", "run_id", b"run_id", "run_name", b"run_name", "start_time_ms", b"start_time_ms", "status", b"status", "status_reason", b"status_reason", "tags", b"tags", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_time_ms", b"_end_time_ms", "_lease_expire_time_ms", b"_lease_expire_time_ms", "artifact_uri", b"artifact_uri", "end_time_ms", b"end_time_ms", "experiment_id", b"experiment_id", "inputs", b"inputs", "lease_expire_time_ms", b"lease_expire_time_ms", "lifecycle_stage", b"lifecycle_stage", "metrics", b"metrics", "model_input_ids", b"model_input_ids", "model_outputs", b"model_outputs", "params", b"params", "parent_run_id", b"parent_run_id", "run_id", b"run_id", "run_name", b"run_name", "start_time_ms", b"start_time_ms", "status", b"status", "status_reason", b"status_reason", "tags", b"tags", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__end_time_ms: _TypeAlias = _typing.Literal["end_time_ms"]  # noqa: Y015
     _WhichOneofArgType__end_time_ms: _TypeAlias = _typing.Literal["_end_time_ms", b"_end_time_ms"]  # noqa: Y015

@@ -1,0 +1,1 @@
+"""Pages for people under /console: events, lag, dead letters, promotions, status."""

@@ -1,0 +1,1 @@
+"""HTTP itself: server, dispatch, limits, compression, security headers, access log."""

@@ -1,0 +1,27 @@
+"""Answers that every door gives: JSON bytes without a detour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+JSON = "application/json"
+
+_encode = msgspec.json.encode
+
+
+def json_reply(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer.
+
+    Args:
+        value: anything msgspec encodes; bytes are taken as JSON text that is ready.
+        status: HTTP status.
+        headers: further headers.
+    """
+    body = value if isinstance(value, bytes) else _encode(value)
+    return Response(body, status_code=status, headers=dict(headers or {}), media_type=JSON)

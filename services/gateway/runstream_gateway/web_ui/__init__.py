@@ -1,0 +1,1 @@
+"""MLflow's web UI: finds its static build and serves it."""
