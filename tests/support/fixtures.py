@@ -14,6 +14,8 @@ from tests.support.service_stack import EVERY_SERVICE, ServiceStack
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from playwright.sync_api import Browser
+
     from deploy.local.kafka.kafka import KafkaServer
     from deploy.local.s3.s3 import S3Server
 
@@ -70,6 +72,16 @@ def mlflow_stack(
 def gateway_url(mlflow_stack: ServiceStack) -> str:
     """`http://host:port` of the worker's gateway: what an MLflow client takes as its tracking URI."""
     return mlflow_stack.gateway.url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium for the tests of a module, which must not be coroutines; see tests.support.browser."""
+    # Most tests need no browser, and the import takes a while.
+    from tests.support.browser import running_browser
+
+    with running_browser() as chromium:
+        yield chromium
 
 
 @pytest.fixture
