@@ -93,6 +93,10 @@ class Intake:
         if not self._runs.known_active(batch.run_id):
             await self._runs.require_active(batch.run_id)
 
+    def note_active(self, run_id: str) -> None:
+        """Take it from the caller that the run takes points."""
+        self._runs.note_active(run_id)
+
     def forward(self, batch: CheckedBatch) -> asyncio.Future[Position]:
         """Hand the bytes to the bus as they came; the result comes when they are durable.
 

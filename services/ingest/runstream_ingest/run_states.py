@@ -84,6 +84,10 @@ class RunStates:
             and self._age(entry) <= self._policy.active_seconds
         )
 
+    def note_active(self, run_id: str) -> None:
+        """Remember as active a run that the owner has just been asked for by somebody else."""
+        self._remember(run_id, RunState.ACTIVE)
+
     async def require_active(self, run_id: str) -> None:
         """Return when the run takes points.
 

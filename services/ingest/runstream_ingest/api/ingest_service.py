@@ -1,13 +1,19 @@
-"""gRPC handlers of IngestService over raw request bytes, so that validated bytes are forwarded without re-encoding."""
+"""gRPC handlers of IngestService over raw bytes of batches, so that validated bytes are forwarded without re-encoding."""
 
 from collections.abc import AsyncIterator
 
 import grpc
 from runstream_common.rpc.server import Registration
 from runstream_proto.common.v1.position_pb2 import BusPosition
-from runstream_proto.ingest.v1.ingest_service_pb2 import LogMetricsResponse, StreamMetricsResponse
+from runstream_proto.ingest.v1.ingest_service_pb2 import (
+    LogMetricBatchesRequest,
+    LogMetricBatchesResponse,
+    LogMetricsResponse,
+    StreamMetricsResponse,
+)
 
 from runstream_ingest.admission import InFlightBytes
+from runstream_ingest.api.batches_call import BatchesCall, check_size
 from runstream_ingest.api.stream_session import StreamSession
 from runstream_ingest.intake import Intake, check, decode_message
 from runstream_ingest.metrics import count_accepted
@@ -40,6 +46,20 @@ class IngestHandlers:
             point_count=batch.point_count,
         )
 
+    async def log_metric_batches(
+        self,
+        request: LogMetricBatchesRequest,
+        context: "grpc.aio.ServicerContext[LogMetricBatchesRequest, LogMetricBatchesResponse]",
+    ) -> LogMetricBatchesResponse:
+        """Accept batches of several runs; returns when each is durable or refused."""
+        del context
+        size_bytes = check_size(request.batches)
+        self._in_flight.try_acquire(size_bytes)
+        try:
+            return await BatchesCall(self._intake, runs_checked=request.runs_checked).run(request.batches)
+        finally:
+            self._in_flight.release(size_bytes)
+
     async def stream_metrics(
         self,
         messages: AsyncIterator[bytes],
@@ -59,6 +79,11 @@ class IngestHandlers:
             {
                 "LogMetrics": grpc.unary_unary_rpc_method_handler(
                     self.log_metrics, response_serializer=LogMetricsResponse.SerializeToString
+                ),
+                "LogMetricBatches": grpc.unary_unary_rpc_method_handler(
+                    self.log_metric_batches,
+                    request_deserializer=LogMetricBatchesRequest.FromString,
+                    response_serializer=LogMetricBatchesResponse.SerializeToString,
                 ),
                 "StreamMetrics": grpc.stream_stream_rpc_method_handler(
                     self.stream_metrics, response_serializer=StreamMetricsResponse.SerializeToString

@@ -4,43 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from runstream_common.errors import PlatformError, Unavailable
-from runstream_common.rpc.status import status_code
+from runstream_common.errors import PlatformError
 from runstream_proto.common.v1.position_pb2 import BusPosition
-from runstream_proto.ingest.v1.ingest_service_pb2 import BatchAck, BatchRejection, StreamMetricsResponse
+from runstream_proto.ingest.v1.ingest_service_pb2 import BatchAck, StreamMetricsResponse
 
 from runstream_ingest.admission import InFlightBytes
+from runstream_ingest.api.rejections import NOT_STORED, rejection
 from runstream_ingest.intake import CheckedBatch, Intake, check, decode_message
 from runstream_ingest.metrics import BATCHES_REFUSED, count_accepted
 
 if TYPE_CHECKING:
     from runstream_common.bus.messages import Position
-
-DEFAULT_RETRY_DELAY_MS = 1000
-"""Advice for retryable errors that do not say when to come back."""
-
-NOT_STORED = Unavailable("the batch was not stored; send it again", reason="NOT_STORED")
-"""For failures of the bus that it does not explain: the batch may be durable, and its id makes a repeat harmless."""
-
-
-def rejection(sequence: int, error: PlatformError) -> BatchRejection:
-    """The answer for a refused batch.
-
-    Args:
-        sequence: the client's number for the batch.
-        error: why; retryable ones carry a delay.
-    """
-    delay_ms = 0
-    if error.retryable:
-        after_seconds = getattr(error, "retry_after_seconds", None)
-        delay_ms = DEFAULT_RETRY_DELAY_MS if after_seconds is None else max(1, int(after_seconds * 1000))
-    return BatchRejection(
-        sequence=sequence,
-        code=status_code(error).value[0],
-        reason=error.reason,
-        message=error.message,
-        retry_delay_ms=delay_ms,
-    )
 
 
 class StreamSession:
