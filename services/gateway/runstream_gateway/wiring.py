@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from runstream_common.service import Service
 
 from runstream_gateway.backends import Backends
+from runstream_gateway.control_api import services
 from runstream_gateway.edge.application import Application
 from runstream_gateway.edge.server import HttpServer
 from runstream_gateway.mlflow_api.doors import mlflow_routes
@@ -29,4 +30,4 @@ async def build(runtime: Runtime[GatewaySettings]) -> Service:
 def gateway_routes(settings: GatewaySettings, backends: Backends) -> list[Route]:
     """Every route of every door."""
     del settings
-    return mlflow_routes(backends)
+    return [*services.routes(backends), *mlflow_routes(backends)]
