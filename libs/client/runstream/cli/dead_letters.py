@@ -1,4 +1,4 @@
-"""`runstream dead-letter`: messages that could not be applied, why, and once more."""
+"""`runstream dead-letter`: messages that could not be applied, why, and once more or never."""
 
 import base64
 from typing import Annotated
@@ -11,10 +11,13 @@ from runstream.cli.operations import Operations, letter_shape
 from runstream.cli.options import Json, Url
 from runstream.query.frames import time_of
 
-app = typer.Typer(no_args_is_help=True, help="List, show and replay messages that were refused.")
+app = typer.Typer(no_args_is_help=True, help="List, show, replay and discard messages that were refused.")
 
 Topic = Annotated[str, typer.Option("--topic", "-t", help="Topic without the deployment's prefix.")]
 Group = Annotated[str, typer.Option("--group", "-g", help="Consumer group.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Ids as listed.")]
+Every = Annotated[bool, typer.Option("--all", help="Every parked message of the group, up to --limit.")]
+AtMost = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most this many.")]
 Service = Annotated[str, typer.Option(help="Service that consumes the topic.")]
 
 
@@ -91,14 +94,12 @@ def _readable(value: bytes) -> str:
 
 @app.command()
 def replay(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Ids as listed.")] = None,
+    ids: Ids = None,
     *,
-    every: Annotated[
-        bool, typer.Option("--all", help="Every parked message of the group, up to --limit.")
-    ] = False,
+    every: Every = False,
     topic: Topic = "run-logged",
     group: Group = "metadata",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most this many.")] = 1000,
+    limit: AtMost = 1000,
     service: Service = "metadata",
     url: Url = None,
     json: Json = False,
@@ -112,3 +113,26 @@ def replay(
         output.print_json({"replayed_count": count})
     else:
         typer.echo(f"replayed {count} message{'' if count == 1 else 's'} of {topic} to {group}")
+
+
+@app.command()
+def discard(
+    ids: Ids = None,
+    *,
+    every: Every = False,
+    topic: Topic = "run-logged",
+    group: Group = "metadata",
+    limit: AtMost = 1000,
+    service: Service = "metadata",
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Forget parked messages for good: nobody will apply them."""
+    if bool(ids) == every:
+        raise InvalidArgument.of("ID", "name the messages to discard, or give --all")
+    with Operations(url) as operations:
+        count = operations.discard(topic, group, ids or (), limit, service)
+    if json:
+        output.print_json({"discarded_count": count})
+    else:
+        typer.echo(f"discarded {count} message{'' if count == 1 else 's'} of {topic} for {group}")

@@ -132,6 +132,14 @@ class Operations(BlockingSender):
         ).replayed_count
         return count
 
+    def discard(self, topic: str, group: str, ids: Sequence[str], limit: int, service: str = METADATA) -> int:
+        """Forget parked messages for good; returns how many. Arguments as for ``replay``."""
+        request = pb.DiscardDeadLettersRequest(topic=topic, group=group, ids=ids, all=not ids, limit=limit)
+        count: int = self._ask_service(
+            "DiscardDeadLetters", request, pb.DiscardDeadLettersResponse, service
+        ).discarded_count
+        return count
+
     def events(
         self, topic: str, *, from_beginning: bool, service: str = METADATA
     ) -> Iterator[pb.TailEventsResponse]:

@@ -274,6 +274,15 @@ class Operations(Answers, operations_grpc.OperationsServiceServicer):
         self.store.dead_letters = kept
         return operations_pb.ReplayDeadLettersResponse(replayed_count=count)
 
+    def DiscardDeadLetters(self, request, context):
+        self.store.asked.append(request)
+        kept = [
+            letter for letter in self.store.dead_letters if not request.all and letter.id not in request.ids
+        ]
+        count = len(self.store.dead_letters) - len(kept)
+        self.store.dead_letters = kept
+        return operations_pb.DiscardDeadLettersResponse(discarded_count=count)
+
     def TailEvents(self, request, context):
         self.store.asked.append(request)
         yield from self.store.events

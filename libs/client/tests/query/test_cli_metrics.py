@@ -136,6 +136,12 @@ def test_dead_letters_are_listed_and_shown(cli, letters):
     assert cli("dead-letter", "show", "9:9").exit_code == output.EXIT_NOT_FOUND
 
 
+def test_dead_letters_are_discarded_only_when_named_or_all(cli, letters):
+    assert cli("dead-letter", "discard").exit_code == output.EXIT_USAGE
+    assert json_of(cli("dead-letter", "discard", "0:1", "--json")) == {"discarded_count": 1}
+    assert "discarded 2 messages" in cli("dead-letter", "discard", "--all").stdout
+
+
 def test_dead_letters_are_replayed_only_when_named_or_all(cli, letters):
     """B1: what could not be applied is kept, and can be applied later."""
     assert cli("dead-letter", "replay").exit_code == output.EXIT_USAGE

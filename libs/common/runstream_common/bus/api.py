@@ -267,13 +267,43 @@ class Bus:
         Raises:
             NotFound: an id is not on the list; none was sent.
         """
-        if ids:
-            letters = [await self.get_dead_letter(topic, group, name) for name in ids[:limit]]
-        else:
-            letters = list(await self.list_dead_letters(topic, group, limit=limit))
+        letters = await self._letters(topic, group, ids, limit)
         for letter in letters:
             await self._transport.replay_dead_letter(topic, group, letter)
         return len(letters)
+
+    async def discard_dead_letters(
+        self, topic: str, group: str, *, ids: Sequence[str] = (), limit: int = 1000
+    ) -> int:
+        """Forget parked messages for good.
+
+        Args:
+            ids: which ones; all, oldest first, if none is given.
+            limit: most letters forgotten.
+
+        Returns:
+            How many were forgotten.
+
+        Raises:
+            NotFound: an id is not on the list; none was forgotten.
+        """
+        letters = await self._letters(topic, group, ids, limit)
+        for letter in letters:
+            await self._transport.discard_dead_letter(topic, group, letter)
+        return len(letters)
+
+    async def size_bytes(self) -> int | None:
+        """Bytes that the messages take where they are kept; None on Kafka.
+
+        Raises:
+            Unavailable: the bus is away.
+        """
+        return await self._transport.size_bytes()
+
+    async def _letters(self, topic: str, group: str, ids: Sequence[str], limit: int) -> Sequence[DeadLetter]:
+        if ids:
+            return [await self.get_dead_letter(topic, group, name) for name in ids[:limit]]
+        return await self.list_dead_letters(topic, group, limit=limit)
 
     def _own_groups(self) -> list[str]:
         return [subscription.group for subscription in self._subscriptions]

@@ -187,6 +187,14 @@ class KafkaTransport:
     async def replay_dead_letter(self, topic: str, group: str, letter: DeadLetter) -> None:
         await self._dead_letters.replay(topic, group, letter)
 
+    async def discard_dead_letter(self, topic: str, group: str, letter: DeadLetter) -> None:
+        """See Transport."""
+        await self._dead_letters.discard(topic, group, letter)
+
+    async def size_bytes(self) -> int | None:
+        """See Transport: the brokers know, and they have metrics of their own."""
+        return None
+
     def _subscribe(self, subscription: Subscription) -> None:
         runner = KafkaSubscription(
             subscription,

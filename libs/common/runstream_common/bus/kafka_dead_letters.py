@@ -1,7 +1,7 @@
 """Dead letters on Kafka.
 
-A letter stays in its topic until retention removes it, so a replay appends a marker that names the letter, and
-the list leaves out what has a marker. A marker is younger than its letter, so it never goes first. The list
+A letter stays in its topic until retention removes it, so a replay and a discard append a marker that names the letter,
+and the list leaves out what has a marker. A marker is younger than its letter, so it never goes first. The list
 reads the whole topic, which the ratio limit and retention keep small.
 """
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from runstream_common.bus.kafka_reader import KafkaReader
 
 REPLAYED = DEAD_LETTER_PREFIX + "replayed"
-"""Header of a marker: the id of the letter that was replayed."""
+"""Header of a marker: the id of the letter that was replayed or discarded."""
 
 
 class KafkaDeadLetters:
-    """Lists and replays parked messages.
+    """Lists, replays and discards parked messages.
 
     Args:
         send: publishes a message; resolves when it is durable.
@@ -61,7 +61,12 @@ class KafkaDeadLetters:
         await self._send(
             Outgoing(topic, original.key, original.value, replay_headers(original.headers, group))
         )
-        await self._send(Outgoing(dead_letter_topic(topic, group), original.key, b"", {REPLAYED: letter.id}))
+        await self.discard(topic, group, letter)
+
+    async def discard(self, topic: str, group: str, letter: DeadLetter) -> None:
+        """Note that the letter is settled."""
+        marker = Outgoing(dead_letter_topic(topic, group), letter.message.key, b"", {REPLAYED: letter.id})
+        await self._send(marker)
 
     async def _waiting(self, topic: str, group: str) -> Sequence[str]:
         """The ids of what is parked; the values are not kept, since together they may not fit into memory."""

@@ -48,6 +48,8 @@ _APPLIED = text(
                          WHERE queue = :queue AND acquired_token IS NOT NULL AND id <= :offset)"""  # noqa: S608
 )
 
+_SIZE = text(f"SELECT pg_total_relation_size('{SCHEMA}.message')")
+
 
 class PostgresTransport:
     """See Transport. Positions are row ids in partition 0."""
@@ -196,6 +198,15 @@ class PostgresTransport:
 
     async def replay_dead_letter(self, topic: str, group: str, letter: DeadLetter) -> None:
         await self._dead_letters.replay(topic, group, letter)
+
+    async def discard_dead_letter(self, topic: str, group: str, letter: DeadLetter) -> None:
+        """See Transport."""
+        await self._dead_letters.discard(topic, group, letter)
+
+    async def size_bytes(self) -> int | None:
+        """See Transport: table, indexes and large values, with the room that vacuum has not given back."""
+        async with self._database.read() as session:
+            return int((await session.execute(_SIZE)).scalar_one())
 
     def _open(self, connections: int) -> Database:
         return Database(

@@ -33,10 +33,11 @@ _REPLAY = text(
         WHERE id = :id AND queue = :queue RETURNING queue
     ) SELECT pg_notify('{CHANNEL}', queue) FROM moved"""  # noqa: S608
 )
+_DISCARD = text(f"DELETE FROM {SCHEMA}.message WHERE id = :id AND queue = :queue")  # noqa: S608
 
 
 class PostgresDeadLetters:
-    """Lists and replays parked messages. A letter's id is ``0:<row id>``."""
+    """Lists, replays and discards parked messages. A letter's id is ``0:<row id>``."""
 
     def __init__(self, database: Database, prefix: str) -> None:
         self._database = database
@@ -77,6 +78,11 @@ class PostgresDeadLetters:
                 "headers": json.dumps(original_headers(row.headers)),
             }
             await session.execute(_REPLAY, values)
+
+    async def discard(self, topic: str, group: str, letter: DeadLetter) -> None:
+        """Delete the row; one that is gone is no error."""
+        async with self._database.transaction() as session:
+            await session.execute(_DISCARD, {"queue": self._queue(topic, group), "id": _row_id(letter.id)})
 
     def _queue(self, topic: str, group: str) -> str:
         return self._prefix + dead_letter_topic(topic, group)

@@ -90,3 +90,11 @@ class Transport(Protocol):
     async def replay_dead_letter(self, topic: str, group: str, letter: DeadLetter) -> None:
         """Send a parked message to its group again and take it off the list."""
         ...
+
+    async def discard_dead_letter(self, topic: str, group: str, letter: DeadLetter) -> None:
+        """Take a parked message off the list for good."""
+        ...
+
+    async def size_bytes(self) -> int | None:
+        """Bytes that the messages take where they are kept; None when that cannot be asked."""
+        ...

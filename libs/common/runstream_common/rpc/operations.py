@@ -7,11 +7,13 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import structlog
 from runstream_proto.common.v1 import operations_service_pb2 as pb
 from runstream_proto.common.v1 import operations_service_pb2_grpc
 from runstream_proto.common.v1.position_pb2 import Watermark
 
 from runstream_common.errors import InvalidArgument, PlatformError
+from runstream_common.rpc.actor import actor_of
 from runstream_common.rpc.consume_events import consume_events, require_name
 from runstream_common.rpc.events import event_answer
 from runstream_common.rpc.server import Registration
@@ -27,10 +29,13 @@ if TYPE_CHECKING:
     from runstream_common.health import Health
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["OperationsService"].full_name
+log = structlog.get_logger(__name__)
+
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 DEFAULT_REPLAY = 1000
 MAX_REPLAY = 10_000
+MAX_LOGGED_IDS = 100
 
 ScopeWatermarks: TypeAlias = "Callable[[], Awaitable[Mapping[str, int]]]"
 
@@ -79,6 +84,7 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
             ],
             subscriptions=[await self._subscription(status) for status in self._bus.subscriptions()],
             scope_watermarks=await self._scopes(),
+            bus_size_bytes=await self._bus_size(),
         )
 
     async def ListDeadLetters(  # noqa: N802
@@ -127,6 +133,28 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
             request.topic, request.group, ids=list(request.ids), limit=limit
         )
         return pb.ReplayDeadLettersResponse(replayed_count=count)
+
+    async def DiscardDeadLetters(  # noqa: N802
+        self, request: pb.DiscardDeadLettersRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DiscardDeadLettersResponse:
+        """Forget letters, and note in the log who wanted that."""
+        require_name("topic", request.topic)
+        require_name("group", request.group)
+        if bool(request.ids) == request.all:
+            raise InvalidArgument.of("ids", "name the messages to discard, or set all")
+        limit = _bounded("limit", request.limit, DEFAULT_REPLAY, MAX_REPLAY)
+        count = await self._bus.discard_dead_letters(
+            request.topic, request.group, ids=list(request.ids), limit=limit
+        )
+        log.info(
+            "dead_letters_discarded",
+            topic=request.topic,
+            group=request.group,
+            ids=list(request.ids[:MAX_LOGGED_IDS]),
+            count=count,
+            actor=actor_of(context.invocation_metadata()),
+        )
+        return pb.DiscardDeadLettersResponse(discarded_count=count)
 
     async def TailEvents(  # noqa: N802
         self, request: pb.TailEventsRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -180,6 +208,13 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
         return [
             pb.ScopeWatermark(scope=scope, written_up_to_ms=time_ms) for scope, time_ms in written.items()
         ]
+
+    async def _bus_size(self) -> int | None:
+        try:
+            return await self._bus.size_bytes()
+        except PlatformError:
+            # As for dead letters.
+            return None
 
     async def _parked(self, status: SubscriptionStatus) -> int:
         try:

@@ -267,6 +267,22 @@ async def test_dead_letters_are_listed_by_page_shown_and_replayed_to_their_group
         await bus.get_dead_letter(TOPIC.name, "one", letters[0].id)
 
 
+async def test_discarded_messages_reach_nobody_and_leave_the_list(buses: Buses) -> None:
+    bus = await buses.start(Rejecting(), dead_letter=PATIENT)
+    for index in range(3):
+        await bus.publish(TOPIC.name, "k", b"bad-%d" % index)
+    letters = await _letters(bus, 3)
+    with pytest.raises(NotFound):
+        await bus.discard_dead_letters(TOPIC.name, "one", ids=[letters[0].id, "0:999999999"])
+    assert await bus.discard_dead_letters(TOPIC.name, "one", ids=[letters[1].id]) == 1
+    left = await bus.list_dead_letters(TOPIC.name, "one")
+    assert [letter.id for letter in left] == [letters[0].id, letters[2].id]
+    assert await bus.discard_dead_letters(TOPIC.name, "one") == 2
+    assert await bus.count_dead_letters(TOPIC.name, "one") == 0
+    with pytest.raises(NotFound):
+        await bus.get_dead_letter(TOPIC.name, "one", letters[1].id)
+
+
 async def test_a_replayed_message_that_is_still_bad_is_parked_again(buses: Buses) -> None:
     bus = await buses.start(Rejecting(), dead_letter=PATIENT)
     await bus.publish(TOPIC.name, "k", b"bad")

@@ -103,6 +103,7 @@ async def test_status_tells_checks_lag_and_parked_messages(served: Served) -> No
     assert (audit.lag_messages, audit.dead_letter_count) == (0, 3)
     [mark] = audit.watermarks
     assert mark.applied_offset > 0
+    assert answer.HasField("bus_size_bytes") == (answer.topology == "embedded")
     assert mark.applied_time_ms > 1_700_000_000_000
 
 
@@ -145,6 +146,21 @@ async def test_letters_of_every_group_are_listed_page_by_page_and_replayed(serve
     assert isinstance(from_rpc_error(gone.value), NotFound)
 
 
+async def test_discarded_letters_are_gone(served: Served) -> None:
+    await publish(served, 2)
+    await parked(served, 2)
+    listed = await served.stub.ListDeadLetters(
+        pb.ListDeadLettersRequest(topic=RUN_CHANGED.name, group="audit")
+    )
+    for request in (
+        pb.DiscardDeadLettersRequest(topic=RUN_CHANGED.name, group="audit", ids=[listed.dead_letters[0].id]),
+        pb.DiscardDeadLettersRequest(topic=RUN_CHANGED.name, group="audit", all=True),
+    ):
+        assert (await served.stub.DiscardDeadLetters(request)).discarded_count == 1
+    left = await served.stub.ListDeadLetters(pb.ListDeadLettersRequest(topic=RUN_CHANGED.name, group="audit"))
+    assert not left.dead_letters
+
+
 @pytest.mark.parametrize(
     ("method", "request_"),
     [
@@ -153,6 +169,11 @@ async def test_letters_of_every_group_are_listed_page_by_page_and_replayed(serve
         ("ListDeadLetters", pb.ListDeadLettersRequest(topic="run-changed", page_token="x/1")),
         ("GetDeadLetter", pb.GetDeadLetterRequest(topic="run-changed", group="audit")),
         ("ReplayDeadLetters", pb.ReplayDeadLettersRequest(topic="run-changed")),
+        ("DiscardDeadLetters", pb.DiscardDeadLettersRequest(topic="run-changed", group="audit")),
+        (
+            "DiscardDeadLetters",
+            pb.DiscardDeadLettersRequest(topic="run-changed", group="audit", ids=["0:1"], all=True),
+        ),
     ],
 )
 async def test_a_request_that_lacks_something_is_refused(served: Served, method: str, request_: Any) -> None:

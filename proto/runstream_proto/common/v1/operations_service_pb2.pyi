@@ -183,6 +183,7 @@ class GetStatusResponse(_message.Message):
     SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
     SERVER_TIME_MS_FIELD_NUMBER: _builtins.int
     SCOPE_WATERMARKS_FIELD_NUMBER: _builtins.int
+    BUS_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """Service name, e.g. "metadata"."""
     version: _builtins.str
@@ -193,6 +194,10 @@ class GetStatusResponse(_message.Message):
     """When the process started, milliseconds since the Unix epoch (UTC)."""
     server_time_ms: _builtins.int
     """The service's clock when it answered, milliseconds since the Unix epoch (UTC); shows skew between machines."""
+    bus_size_bytes: _builtins.int
+    """Bytes that the messages on the bus take in the database; unset where that is not known: on Kafka, and while the
+    database is away.
+    """
     @_builtins.property
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckResult]:
         """Readiness checks."""
@@ -216,12 +221,15 @@ class GetStatusResponse(_message.Message):
         subscriptions: _abc.Iterable[Global___SubscriptionStatus] | None = ...,
         server_time_ms: _builtins.int = ...,
         scope_watermarks: _abc.Iterable[Global___ScopeWatermark] | None = ...,
+        bus_size_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bus_size_bytes", b"_bus_size_bytes", "bus_size_bytes", b"bus_size_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "scope_watermarks", b"scope_watermarks", "server_time_ms", b"server_time_ms", "service", b"service", "start_time_ms", b"start_time_ms", "subscriptions", b"subscriptions", "topology", b"topology", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bus_size_bytes", b"_bus_size_bytes", "bus_size_bytes", b"bus_size_bytes", "checks", b"checks", "scope_watermarks", b"scope_watermarks", "server_time_ms", b"server_time_ms", "service", b"service", "start_time_ms", b"start_time_ms", "subscriptions", b"subscriptions", "topology", b"topology", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__bus_size_bytes: _TypeAlias = _typing.Literal["bus_size_bytes"]  # noqa: Y015
+    _WhichOneofArgType__bus_size_bytes: _TypeAlias = _typing.Literal["_bus_size_bytes", b"_bus_size_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bus_size_bytes) -> _WhichOneofReturnType__bus_size_bytes | None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
 
@@ -490,6 +498,68 @@ class ReplayDeadLettersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplayDeadLettersResponse: _TypeAlias = ReplayDeadLettersResponse  # noqa: Y015
+
+@_typing.final
+class DiscardDeadLettersRequest(_message.Message):
+    """Asks to forget parked messages. Nobody will apply them: what they would have changed stays as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    """Topic without the deployment's prefix; required."""
+    group: _builtins.str
+    """Consumer group; required."""
+    all: _builtins.bool
+    """All of the group, up to the limit."""
+    limit: _builtins.int
+    """At most this many; 0 means 1000."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids as listed; either these or "all" is required."""
+
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+        group: _builtins.str = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        all: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "group", b"group", "ids", b"ids", "limit", b"limit", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardDeadLettersRequest: _TypeAlias = DiscardDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class DiscardDeadLettersResponse(_message.Message):
+    """What was forgotten."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISCARDED_COUNT_FIELD_NUMBER: _builtins.int
+    discarded_count: _builtins.int
+    """Messages that are parked no more."""
+    def __init__(
+        self,
+        *,
+        discarded_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discarded_count", b"discarded_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardDeadLettersResponse: _TypeAlias = DiscardDeadLettersResponse  # noqa: Y015
 
 @_typing.final
 class TailEventsRequest(_message.Message):

@@ -55,6 +55,11 @@ class OperationsServiceStub:
                 request_serializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.ReplayDeadLettersRequest.SerializeToString,
                 response_deserializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.ReplayDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.DiscardDeadLetters = channel.unary_unary(
+                '/runstream.common.v1.OperationsService/DiscardDeadLetters',
+                request_serializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.DiscardDeadLettersRequest.SerializeToString,
+                response_deserializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.DiscardDeadLettersResponse.FromString,
+                _registered_method=True)
         self.TailEvents = channel.unary_stream(
                 '/runstream.common.v1.OperationsService/TailEvents',
                 request_serializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.TailEventsRequest.SerializeToString,
@@ -104,6 +109,13 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DiscardDeadLetters(self, request, context):
+        """Forgets parked messages for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TailEvents(self, request, context):
         """Follows the events of a topic as they arrive.
         """
@@ -148,6 +160,11 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.ReplayDeadLetters,
                     request_deserializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.ReplayDeadLettersRequest.FromString,
                     response_serializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.ReplayDeadLettersResponse.SerializeToString,
+            ),
+            'DiscardDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscardDeadLetters,
+                    request_deserializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.DiscardDeadLettersRequest.FromString,
+                    response_serializer=runstream_dot_common_dot_v1_dot_operations__service__pb2.DiscardDeadLettersResponse.SerializeToString,
             ),
             'TailEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.TailEvents,
@@ -274,6 +291,33 @@ class OperationsService:
             '/runstream.common.v1.OperationsService/ReplayDeadLetters',
             runstream_dot_common_dot_v1_dot_operations__service__pb2.ReplayDeadLettersRequest.SerializeToString,
             runstream_dot_common_dot_v1_dot_operations__service__pb2.ReplayDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.common.v1.OperationsService/DiscardDeadLetters',
+            runstream_dot_common_dot_v1_dot_operations__service__pb2.DiscardDeadLettersRequest.SerializeToString,
+            runstream_dot_common_dot_v1_dot_operations__service__pb2.DiscardDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

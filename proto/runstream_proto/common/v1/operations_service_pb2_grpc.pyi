@@ -41,6 +41,8 @@ class OperationsServiceStub:
     """Reads one parked message whole."""
     ReplayDeadLetters: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ReplayDeadLettersRequest, _operations_service_pb2.ReplayDeadLettersResponse]
     """Sends parked messages to their consumer group once more; each leaves the dead letter when it has been sent."""
+    DiscardDeadLetters: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.DiscardDeadLettersRequest, _operations_service_pb2.DiscardDeadLettersResponse]
+    """Forgets parked messages for good."""
     TailEvents: _grpc.UnaryStreamMultiCallable[_operations_service_pb2.TailEventsRequest, _operations_service_pb2.TailEventsResponse]
     """Follows the events of a topic as they arrive."""
     ConsumeEvents: _grpc.StreamStreamMultiCallable[_operations_service_pb2.ConsumeEventsRequest, _operations_service_pb2.ConsumeEventsResponse]
@@ -63,6 +65,8 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     """Reads one parked message whole."""
     ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ReplayDeadLettersRequest, _operations_service_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
     """Sends parked messages to their consumer group once more; each leaves the dead letter when it has been sent."""
+    DiscardDeadLetters: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.DiscardDeadLettersRequest, _operations_service_pb2.DiscardDeadLettersResponse]  # type: ignore[assignment]
+    """Forgets parked messages for good."""
     TailEvents: _aio.UnaryStreamMultiCallable[_operations_service_pb2.TailEventsRequest, _operations_service_pb2.TailEventsResponse]  # type: ignore[assignment]
     """Follows the events of a topic as they arrive."""
     ConsumeEvents: _aio.StreamStreamMultiCallable[_operations_service_pb2.ConsumeEventsRequest, _operations_service_pb2.ConsumeEventsResponse]  # type: ignore[assignment]
@@ -106,6 +110,14 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operations_service_pb2.ReplayDeadLettersResponse, _abc.Awaitable[_operations_service_pb2.ReplayDeadLettersResponse]]:
         """Sends parked messages to their consumer group once more; each leaves the dead letter when it has been sent."""
+
+    @_abc_1.abstractmethod
+    def DiscardDeadLetters(
+        self,
+        request: _operations_service_pb2.DiscardDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_service_pb2.DiscardDeadLettersResponse, _abc.Awaitable[_operations_service_pb2.DiscardDeadLettersResponse]]:
+        """Forgets parked messages for good."""
 
     @_abc_1.abstractmethod
     def TailEvents(
