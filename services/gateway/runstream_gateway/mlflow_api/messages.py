@@ -46,12 +46,15 @@ async def read_message(request: Request, message: MessageT, schema: Schema) -> M
         else await read_object(request)
     )
     _refuse_both_spellings(given, message.DESCRIPTOR)
-    parsed = True
+    problem: Exception | None = None
     try:
         parse_dict(given, message)
-    except (ParseError, RecursionError):
-        parsed = False
-    check_parameters(given, schema, parsed=parsed)
+    except (ParseError, RecursionError) as error:
+        problem = error
+    check_parameters(given, schema, parsed=problem is None)
+    if problem is not None:
+        # MLflow goes on with what was read until then, and so stores something else than it was given.
+        raise invalid(f"The request cannot be read: {problem}")
     return message
 
 
