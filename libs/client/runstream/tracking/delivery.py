@@ -81,6 +81,8 @@ class RunDelivery:
         self.pending_points = 0  # in memory: queued or under way
         self.spooling = relayed
         self.relayed = relayed
+        self.last_refusal: PlatformError | None = None
+        """Why the server last refused something for good."""
         self.creation: Record | None = None
         """How to create the run, until the server is known to have it."""
         self._stream = stream
@@ -176,6 +178,7 @@ class RunDelivery:
     def count_rejected(self, record: Record, error: PlatformError) -> None:
         """Count what the server refused for good; the first of a kind is worth a warning."""
         self.counters.rejected += record.points
+        self.last_refusal = error
         if error.reason not in self._warned:
             self._warned.add(error.reason)
             log.warning(

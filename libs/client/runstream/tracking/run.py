@@ -99,6 +99,15 @@ class Run(RunArtifacts):
         """Where the acknowledged points end on the bus; for reads that must see them."""
         return self._queue.result().positions
 
+    def result(self) -> FlushResult:
+        """What became of the points so far, without waiting."""
+        return self._queue.result()
+
+    @property
+    def last_refusal(self) -> PlatformError | None:
+        """Why the server last refused data of the run for good."""
+        return self._queue.delivery.last_refusal
+
     def log_metric(
         self, key: str, value: SupportsFloat, step: int | None = None, timestamp_ms: int | None = None
     ) -> None:

@@ -317,6 +317,8 @@ class Sender:
         queue.rounds_to_close -= 1
         if queue.rounds_to_close <= 0:
             with self._lock:
-                self._queues.pop(queue.delivery.run_id, None)
+                if self._queues.get(queue.delivery.run_id) is not queue:
+                    return  # the run was opened again
+                del self._queues[queue.delivery.run_id]
                 self._positions.merge(queue.delivery.positions)
                 self.replayer.forget(queue.delivery)
