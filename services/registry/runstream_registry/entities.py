@@ -25,16 +25,22 @@ SOURCE_NAME_TAG = "mlflow.source.name"
 """Tags of a run that say which code it ran (MLflow)."""
 
 
+PROMPT_TYPE_TAG = "_mlflow_prompt_type"
+"""The tag of a version that says whether its text is a text or a list of messages (MLflow)."""
+
 PROMPT_CONTENT_TAGS = frozenset(
     {
         IS_PROMPT_TAG,
         PROMPT_TEXT_TAG,
-        "_mlflow_prompt_type",
+        PROMPT_TYPE_TAG,
         "_mlflow_prompt_response_format",
         "_mlflow_prompt_model_config",
     }
 )
-"""Tags of a prompt version that are the version itself, and so never change."""
+"""Tags of a prompt version that are the version itself and not its user's."""
+
+PROMPT_FIXED_TAGS = PROMPT_CONTENT_TAGS - {"_mlflow_prompt_model_config"}
+"""Those of them that never change; the model's settings may be tried out on a version (MLflow)."""
 
 PROMPT_SOURCES = frozenset({"prompt-template", "dummy-source"})
 """Sources of prompt versions, which have no files (MLflow)."""
@@ -112,6 +118,7 @@ class Version:
     aliases: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     parents: Sequence[Parent] = ()
+    storage_location: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +183,8 @@ class NewVersion:
         version_id: chosen by the client; empty means that one is made.
         create_model: make the model when there is none of that name.
         model_tags: of a model that is made.
+        any_source: take sources that name nothing of ours, or have no files, as they are.
+        storage_location: where clients of MLflow fetch the files from; empty means the source.
         actor: who registers it.
     """
 
@@ -193,6 +202,8 @@ class NewVersion:
     version_id: str = ""
     create_model: bool = False
     model_tags: Mapping[str, str] = field(default_factory=dict)
+    any_source: bool = False
+    storage_location: str = ""
 
 
 @dataclass(frozen=True, slots=True)

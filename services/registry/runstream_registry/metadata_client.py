@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from runstream_common.rpc.status import from_rpc_error
+from runstream_contract.names import is_run_id
 from runstream_proto.metadata.v1 import types_pb2 as types
 from runstream_proto.metadata.v1.run_service_pb2 import GetRunsRequest
 from runstream_proto.metadata.v1.run_service_pb2_grpc import RunServiceStub
@@ -36,10 +37,12 @@ class MetadataClient:
         Raises:
             PlatformError: what the metadata service answered, or Unavailable when it is away.
         """
-        if not run_ids:
+        # Versions of other deployments' runs have ids that none of ours can have; asking for them is refused.
+        asked = [run_id for run_id in run_ids if is_run_id(run_id)]
+        if not asked:
             return {}
         try:
-            answer = await self._runs.GetRuns(GetRunsRequest(run_ids=run_ids), timeout=CALL_TIMEOUT_SECONDS)
+            answer = await self._runs.GetRuns(GetRunsRequest(run_ids=asked), timeout=CALL_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
         return {run.run_id: _facts(run) for run in answer.runs}

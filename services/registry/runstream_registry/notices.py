@@ -71,6 +71,21 @@ EXAMPLES: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "CREATED": {"name": "example_prompt", "alias": "example_alias", "version": "1"},
         "DELETED": {"name": "example_prompt", "alias": "example_alias"},
     },
+    # Of MLflow's AI gateway; may be asked for, never happens here.
+    "BUDGET_POLICY": {
+        "EXCEEDED": {
+            "budget_policy_id": "bp-abc123",
+            "budget_unit": "USD",
+            "budget_amount": 100.0,
+            "current_spend": 105.5,
+            "duration_unit": "MONTHS",
+            "duration_value": 1,
+            "target_scope": "ENDPOINT",
+            "workspace": "default",
+            "target_value": "ep-abc123",
+            "window_start": 1_704_067_200_000,
+        }
+    },
     "PROMOTION": {
         "CREATED": {
             **_VERSION,

@@ -21,11 +21,16 @@ if TYPE_CHECKING:
     from runstream_registry.entities import Parent
 
 MAX_NAME_LENGTH = 256
+"""Characters of names that are ours alone, such as those of evaluations."""
+
+MAX_MODEL_NAME_BYTES = 2_000
+"""MLflow has no limit of its own; this is what an entry of the index of names surely holds."""
+
 MAX_TEXT_LENGTH = 100_000
 """Characters of a description, of JSON and of a tag's value (MLflow `MAX_MODEL_REGISTRY_TAG_VALUE_LENGTH`)."""
 
 MAX_TAG_KEY_LENGTH = 250
-MAX_TAGS = 100
+MAX_TAGS = 10_000
 MAX_PARENTS = 100
 MAX_ALIAS_LENGTH = 255
 MAX_URI_LENGTH = 10_000
@@ -34,8 +39,8 @@ MAX_RELATION_LENGTH = 250
 MAX_SUMMARY_LENGTH = 8_000
 MAX_VERSION = 2**31 - 1
 
-_ALIAS = re.compile(r"[\w\-]+", re.ASCII)
-_RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE | re.ASCII)
+_ALIAS = re.compile(r"[\w\-]+")
+_RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
 
 
 def model_name(name: str, violations: Violations, *, field: str = "name") -> None:
@@ -46,8 +51,10 @@ def model_name(name: str, violations: Violations, *, field: str = "name") -> Non
         violations.add(field, "must not contain '/' or ':'")
     elif name in {".", ".."}:
         violations.add(field, "must not be '.' or '..'")
+    elif len(name.encode()) > MAX_MODEL_NAME_BYTES:
+        violations.add(field, f"has {len(name.encode())} bytes, at most {MAX_MODEL_NAME_BYTES} are allowed")
     else:
-        text(field, name, MAX_NAME_LENGTH, violations)
+        text(field, name, MAX_MODEL_NAME_BYTES, violations)
 
 
 def required_name(name: str, field: str = "name") -> str:
@@ -58,8 +65,8 @@ def required_name(name: str, field: str = "name") -> str:
     """
     if not name:
         raise InvalidArgument.of(field, "is required")
-    if len(name) > MAX_NAME_LENGTH or "\0" in name:
-        raise InvalidArgument.of(field, f"must be at most {MAX_NAME_LENGTH} characters without NUL")
+    if len(name.encode()) > MAX_MODEL_NAME_BYTES or "\0" in name:
+        raise InvalidArgument.of(field, f"must be at most {MAX_MODEL_NAME_BYTES} bytes without NUL")
     return name
 
 

@@ -30,14 +30,14 @@ class CreateModelRequest(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     GET_IF_EXISTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Required; not blank, no "/" and no ":", not "." or "..", at most 256 characters."""
+    """Required; not blank, no "/" and no ":", not "." or "..", at most 2,000 bytes as UTF-8."""
     description: _builtins.str
     """Free text, at most 100,000 characters."""
     get_if_exists: _builtins.bool
     """Return the model of that name instead of ALREADY_EXISTS."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Tag]:
-        """Initial tags, at most 100."""
+        """Initial tags, at most 10,000."""
 
     def __init__(
         self,
@@ -278,12 +278,17 @@ class SearchModelsRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MLFLOW_GRAMMAR_ONLY_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """Filter; empty means all."""
     page_size: _builtins.int
     """1 to 1,000; 0 means 100."""
     page_token: _builtins.str
     """Token of the previous answer; empty for the first page."""
+    mlflow_grammar_only: _builtins.bool
+    """Refuse what MLflow's grammar does not have: OR, NOT and parentheses. Clauses about the tag that makes a prompt mean
+    what they mean to MLflow: the first one says whether prompts or models are searched.
+    """
     @_builtins.property
     def order_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"ident [ASC|DESC]" items; default name ASC."""
@@ -295,10 +300,11 @@ class SearchModelsRequest(_message.Message):
         order_by: _abc.Iterable[_builtins.str] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        mlflow_grammar_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "mlflow_grammar_only", b"mlflow_grammar_only", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -348,11 +354,11 @@ class ChangeTagsRequest(_message.Message):
     """Version; 0 means the model itself."""
     @_builtins.property
     def set(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Tag]:
-        """Tags to set, at most 100; the last value of a key wins."""
+        """Tags to set, at most 10,000; the last value of a key wins."""
 
     @_builtins.property
     def delete_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Keys to delete, at most 100."""
+        """Keys to delete, at most 10,000."""
 
     def __init__(
         self,
@@ -405,6 +411,8 @@ class CreateVersionRequest(_message.Message):
     PARENTS_FIELD_NUMBER: _builtins.int
     VERSION_ID_FIELD_NUMBER: _builtins.int
     CREATE_MODEL_FIELD_NUMBER: _builtins.int
+    ANY_SOURCE_FIELD_NUMBER: _builtins.int
+    STORAGE_LOCATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Model; required."""
     source: _builtins.str
@@ -430,9 +438,15 @@ class CreateVersionRequest(_message.Message):
     """
     create_model: _builtins.bool
     """Create the model when there is none of that name."""
+    any_source: _builtins.bool
+    """Take every source, as a caller does that has checked it by MLflow's rules: one that names nothing of ours, or under
+    which there are no files (yet), is kept as it is and the version has no files of its own.
+    """
+    storage_location: _builtins.str
+    """See ModelVersion.storage_location; at most 10,000 characters."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Tag]:
-        """Initial tags, at most 100."""
+        """Initial tags, at most 10,000."""
 
     @_builtins.property
     def parents(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.ParentVersion]:
@@ -453,10 +467,12 @@ class CreateVersionRequest(_message.Message):
         parents: _abc.Iterable[_types_pb2.ParentVersion] | None = ...,
         version_id: _builtins.str = ...,
         create_model: _builtins.bool = ...,
+        any_source: _builtins.bool = ...,
+        storage_location: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_model", b"create_model", "description", b"description", "flavors_json", b"flavors_json", "logged_model_id", b"logged_model_id", "name", b"name", "parents", b"parents", "run_id", b"run_id", "run_link", b"run_link", "signature_json", b"signature_json", "source", b"source", "tags", b"tags", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_source", b"any_source", "create_model", b"create_model", "description", b"description", "flavors_json", b"flavors_json", "logged_model_id", b"logged_model_id", "name", b"name", "parents", b"parents", "run_id", b"run_id", "run_link", b"run_link", "signature_json", b"signature_json", "source", b"source", "storage_location", b"storage_location", "tags", b"tags", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -704,12 +720,17 @@ class SearchVersionsRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MLFLOW_GRAMMAR_ONLY_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """Filter; empty means all."""
     page_size: _builtins.int
     """1 to 10,000; 0 means 1,000."""
     page_token: _builtins.str
     """Token of the previous answer; empty for the first page."""
+    mlflow_grammar_only: _builtins.bool
+    """Refuse what MLflow's grammar does not have: OR, NOT and parentheses. Clauses about the tag that makes a prompt mean
+    what they mean to MLflow: the first one says whether prompts or models are searched.
+    """
     @_builtins.property
     def order_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"ident [ASC|DESC]" items; default last_updated_timestamp DESC, ties name ASC, version_number DESC."""
@@ -721,10 +742,11 @@ class SearchVersionsRequest(_message.Message):
         order_by: _abc.Iterable[_builtins.str] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        mlflow_grammar_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "mlflow_grammar_only", b"mlflow_grammar_only", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -795,7 +817,7 @@ class GetLatestVersionsResponse(_message.Message):
     VERSIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.ModelVersion]:
-        """By version, ascending."""
+        """In the order in which the stages got their first version (MLflow)."""
 
     def __init__(
         self,

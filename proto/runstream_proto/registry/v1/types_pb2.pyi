@@ -232,7 +232,7 @@ class RegisteredModel(_message.Message):
 
     @_builtins.property
     def latest_versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelVersion]:
-        """Highest version of each stage that has any."""
+        """Highest version of each stage that has any, in the order in which the stages got their first version (MLflow)."""
 
     def __init__(
         self,
@@ -281,6 +281,7 @@ class ModelVersion(_message.Message):
     SIGNATURE_JSON_FIELD_NUMBER: _builtins.int
     FLAVORS_JSON_FIELD_NUMBER: _builtins.int
     PARENTS_FIELD_NUMBER: _builtins.int
+    STORAGE_LOCATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Model."""
     version: _builtins.int
@@ -313,6 +314,10 @@ class ModelVersion(_message.Message):
     """Signature as JSON, as in MLflow's MLmodel; empty when unknown."""
     flavors_json: _builtins.str
     """Flavors as a JSON object, as in MLflow's MLmodel; empty when unknown."""
+    storage_location: _builtins.str
+    """Where clients of MLflow fetch the files from when that is not the source: what the source stood for when the version
+    was created, such as a logged model's artifact location. Else empty.
+    """
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Aliases that point here, in the order of their names."""
@@ -352,10 +357,11 @@ class ModelVersion(_message.Message):
         signature_json: _builtins.str = ...,
         flavors_json: _builtins.str = ...,
         parents: _abc.Iterable[Global___ParentVersion] | None = ...,
+        storage_location: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "artifacts", b"artifacts", "creation_time_ms", b"creation_time_ms", "description", b"description", "flavors_json", b"flavors_json", "last_updated_time_ms", b"last_updated_time_ms", "logged_model_id", b"logged_model_id", "name", b"name", "parents", b"parents", "run_id", b"run_id", "run_link", b"run_link", "signature_json", b"signature_json", "source", b"source", "stage", b"stage", "status", b"status", "status_message", b"status_message", "tags", b"tags", "user_id", b"user_id", "version", b"version", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "artifacts", b"artifacts", "creation_time_ms", b"creation_time_ms", "description", b"description", "flavors_json", b"flavors_json", "last_updated_time_ms", b"last_updated_time_ms", "logged_model_id", b"logged_model_id", "name", b"name", "parents", b"parents", "run_id", b"run_id", "run_link", b"run_link", "signature_json", b"signature_json", "source", b"source", "stage", b"stage", "status", b"status", "status_message", b"status_message", "storage_location", b"storage_location", "tags", b"tags", "user_id", b"user_id", "version", b"version", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

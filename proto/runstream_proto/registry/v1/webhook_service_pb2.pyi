@@ -81,10 +81,11 @@ class WebhookEvent(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     entity: _builtins.str
     """MLflow's "REGISTERED_MODEL", "MODEL_VERSION", "MODEL_VERSION_TAG", "MODEL_VERSION_ALIAS", "PROMPT", "PROMPT_VERSION",
-    "PROMPT_TAG", "PROMPT_VERSION_TAG", "PROMPT_ALIAS", and ours: "PROMOTION", "PROMOTION_REQUEST".
+    "PROMPT_TAG", "PROMPT_VERSION_TAG", "PROMPT_ALIAS", "BUDGET_POLICY" (never happens here), and ours: "PROMOTION",
+    "PROMOTION_REQUEST".
     """
     action: _builtins.str
-    """"CREATED", "UPDATED", "DELETED", "SET", and for PROMOTION_REQUEST also "APPROVED", "REJECTED", "EXPIRED"."""
+    """"CREATED", "UPDATED", "DELETED", "SET", "EXCEEDED", and for PROMOTION_REQUEST also "APPROVED", "REJECTED", "EXPIRED"."""
     def __init__(
         self,
         *,
@@ -179,7 +180,7 @@ class CreateWebhookRequest(_message.Message):
     description: _builtins.str
     """Free text."""
     secret: _builtins.str
-    """At least 16 characters; empty means that calls are not signed."""
+    """At most 1,000 characters; empty means that calls are not signed."""
     status: Global___WebhookStatus.ValueType
     """Default active."""
     models: _builtins.str

@@ -124,6 +124,7 @@ def version_message(version: Version) -> types.ModelVersion:
         signature_json=version.signature_json,
         flavors_json=version.flavors_json,
         parents=[_parent(parent) for parent in version.parents],
+        storage_location=version.storage_location,
     )
 
 

@@ -18,8 +18,6 @@ from runstream_registry.search.searches import Search
 if TYPE_CHECKING:
     from runstream_proto.registry.v1 import model_service_pb2 as pb
 
-MAX_DELETED_TAGS = 100
-
 
 def new_model(request: pb.CreateModelRequest, actor: str) -> NewModel:
     """A model to create.
@@ -74,6 +72,7 @@ def new_version(request: pb.CreateVersionRequest, actor: str) -> NewVersion:
         ("run_id", rules.MAX_ID_LENGTH),
         ("logged_model_id", rules.MAX_ID_LENGTH),
         ("run_link", rules.MAX_URI_LENGTH),
+        ("storage_location", rules.MAX_URI_LENGTH),
         ("description", rules.MAX_TEXT_LENGTH),
     ):
         rules.text(field, getattr(request, field), limit, violations)
@@ -98,6 +97,8 @@ def new_version(request: pb.CreateVersionRequest, actor: str) -> NewVersion:
         parents=parents,
         version_id=request.version_id,
         create_model=request.create_model,
+        any_source=request.any_source,
+        storage_location=request.storage_location,
     )
 
 
@@ -128,9 +129,9 @@ def tag_changes(request: pb.ChangeTagsRequest) -> tuple[dict[str, str], list[str
     """
     violations = Violations()
     to_set = rules.tags(mapping.pairs(request.set), violations, field="set")
-    if len(request.delete_keys) > MAX_DELETED_TAGS:
+    if len(request.delete_keys) > rules.MAX_TAGS:
         violations.add(
-            "delete_keys", f"has {len(request.delete_keys)} entries, at most {MAX_DELETED_TAGS} are allowed"
+            "delete_keys", f"has {len(request.delete_keys)} entries, at most {rules.MAX_TAGS} are allowed"
         )
     for index, key in enumerate(request.delete_keys):
         rules.tag_key(f"delete_keys[{index}]", key, violations)
@@ -176,4 +177,5 @@ def search(request: pb.SearchModelsRequest | pb.SearchVersionsRequest) -> Search
         order_by=list(request.order_by),
         page_size=request.page_size,
         page_token=request.page_token,
+        mlflow_strict=request.mlflow_grammar_only,
     )

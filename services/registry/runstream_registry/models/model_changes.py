@@ -14,7 +14,7 @@ from runstream_contract.ids import new_batch_id
 from runstream_proto.events.v1.model_changed_pb2 import ModelChanged, ModelVersionCreated
 
 from runstream_registry.change_entities import Change, Event, model_chain
-from runstream_registry.entities import PROMPT_CONTENT_TAGS, PROMPT_TEXT_TAG
+from runstream_registry.entities import IS_PROMPT_TAG, PROMPT_TEXT_TAG, PROMPT_TYPE_TAG
 from runstream_registry.notices import Notice
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 MAX_AUDITED_CHARS = 1_000
 """Longer texts are audited by their hash: the trail proves them without holding them."""
+
+
+_UNSHOWN_PROMPT_TAGS = frozenset({IS_PROMPT_TAG, PROMPT_TYPE_TAG, PROMPT_TEXT_TAG})
+"""Tags that webhooks are not told of: what they say is in the event itself (MLflow)."""
 
 
 def model_created(
@@ -281,7 +285,7 @@ def _audited_tags(tags: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _shown_tags(tags: Mapping[str, str], *, prompt: bool) -> dict[str, str]:
-    return {key: value for key, value in tags.items() if not (prompt and key in PROMPT_CONTENT_TAGS)}
+    return {key: value for key, value in tags.items() if not (prompt and key in _UNSHOWN_PROMPT_TAGS)}
 
 
 def _created_event(version: Version) -> ModelVersionCreated:

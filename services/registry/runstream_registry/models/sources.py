@@ -96,11 +96,18 @@ class Sources:
 
         Raises:
             InvalidArgument: the source is not allowed, or disagrees with the run or logged model that is given.
-            SourceNotFound: it names something that does not exist.
-            NoFiles: there are no files at it.
+            SourceNotFound: it names something that does not exist. Not for a version that may have any source.
+            NoFiles: there are no files at it. Not for a version that may have any source.
             Unavailable: the artifact service is away.
         """
-        source = parse_source(new.source)
+        try:
+            return await self._settled(new, source_of(new), version_id)
+        except (NoFiles, SourceNotFound):
+            if not new.any_source:
+                raise
+            return _facts(new, Artifacts(new.source))
+
+    async def _settled(self, new: NewVersion, source: Source, version_id: str) -> SourceFacts:
         match source:
             case ExternalFiles():
                 return _facts(new, Artifacts(source.uri))
@@ -188,6 +195,20 @@ class Sources:
     async def _mlmodel(self, owner: FileOwner) -> ModelFacts:
         content = await self._files.read_file(owner, FILE_NAME, max_bytes=MAX_BYTES)
         return ModelFacts() if content is None else read_mlmodel(content)
+
+
+def source_of(new: NewVersion) -> Source:
+    """What the source of a new version names.
+
+    Raises:
+        InvalidArgument: see ``parse_source``; never for a version that may have any source.
+    """
+    try:
+        return parse_source(new.source)
+    except InvalidArgument:
+        if not new.any_source:
+            raise
+        return ExternalFiles(new.source)
 
 
 def version_uri(version_id: str) -> str:

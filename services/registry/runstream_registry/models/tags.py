@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runstream_registry.changes import record_change
-from runstream_registry.entities import IS_PROMPT_TAG, PROMPT_CONTENT_TAGS
+from runstream_registry.entities import IS_PROMPT_TAG, PROMPT_FIXED_TAGS
 from runstream_registry.errors import PromptImmutable
 from runstream_registry.models import model_changes
 from runstream_registry.models.lookups import existing
@@ -97,7 +97,7 @@ def _check(model: LockedModel, version: Version | None, keys: Collection[str]) -
     """Refuse to turn a model into a prompt or back, and to change what a prompt version says."""
     if IS_PROMPT_TAG in keys:
         raise PromptImmutable(f"{IS_PROMPT_TAG} is set when {model.name!r} is created and never changes")
-    fixed = PROMPT_CONTENT_TAGS & set(keys)
+    fixed = PROMPT_FIXED_TAGS & set(keys)
     if version is not None and model.prompt and fixed:
         raise PromptImmutable(
             f"{', '.join(sorted(fixed))} of version {version.version} of prompt {model.name!r} cannot change; "

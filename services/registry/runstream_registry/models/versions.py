@@ -21,7 +21,8 @@ from runstream_registry.errors import ModelNotFound, VersionIdTaken
 from runstream_registry.models import model_changes
 from runstream_registry.models.lookups import existing, existing_version
 from runstream_registry.models.models import NewModel, locked_model
-from runstream_registry.models.source_uris import ExternalFiles, parse_source
+from runstream_registry.models.source_uris import ExternalFiles
+from runstream_registry.models.sources import source_of
 from runstream_registry.models.version_batches import PreparedVersion
 from runstream_registry.store import model_queries, model_repository, version_queries, version_repository
 
@@ -81,7 +82,7 @@ class Versions:
         """
         if is_prompt(new.tags) != (new.source in PROMPT_SOURCES):
             raise _wrong_prompt_source(new)
-        if not isinstance(parse_source(new.source), ExternalFiles):
+        if not isinstance(source_of(new), ExternalFiles):
             registered = await self._before_copying(new)
             if registered is not None:
                 return registered, False
@@ -205,6 +206,7 @@ def _prepared(new: NewVersion, version_id: str, facts: SourceFacts) -> PreparedV
         flavors_json=facts.flavors_json,
         tags=new.tags,
         parents=facts.parents,
+        storage_location=new.storage_location,
     )
     return PreparedVersion(version, bool(new.version_id), _new_model(new) if new.create_model else None)
 

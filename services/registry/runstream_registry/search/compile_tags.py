@@ -31,6 +31,30 @@ def asks_for_prompts(expression: Expression | None) -> bool:
             return expression.field.key == IS_PROMPT_TAG
 
 
+def mlflow_prompt_rule(expression: Expression | None) -> tuple[Expression | None, bool]:
+    """What a filter of MLflow's grammar asks for, and whether it is prompts that it asks for.
+
+    Its first clause about the tag that makes a prompt decides: ``= 'true'`` and ``!= 'false'`` ask for prompts; anything
+    else, and no such clause, for models, whatever the clauses about that tag say (MLflow's `_is_querying_prompt`).
+
+    Args:
+        expression: a clause, or several joined by AND.
+    """
+    clauses = expression.operands if isinstance(expression, And) else (expression,)
+    about = [item for item in clauses if isinstance(item, Comparison) and item.field.key == IS_PROMPT_TAG]
+    if about and _asks_for_prompts(about[0]):
+        return expression, True
+    others = tuple(item for item in clauses if item is not None and item not in about)
+    if len(others) <= 1:
+        return (others[0] if others else None), False
+    return And(others), False
+
+
+def _asks_for_prompts(clause: Comparison) -> bool:
+    word = {Operator.EQUAL: "true", Operator.NOT_EQUAL: "false"}.get(clause.operator)
+    return str(clause.value).lower() == word
+
+
 def tag_clause(clause: Clause, owner: Table, tags: Table, owner_key: str) -> ColumnElement[bool]:
     """A clause about a tag. A missing key makes it false, also with ``!=``, and it is never NULL.
 

@@ -12,7 +12,7 @@ from runstream_common.search.pages import checked_page_size
 from runstream_common.search.parser import parse_filter
 
 from runstream_registry.search.compile_models import model_keys, model_predicate
-from runstream_registry.search.compile_tags import asks_for_prompts
+from runstream_registry.search.compile_tags import asks_for_prompts, mlflow_prompt_rule
 from runstream_registry.search.compile_versions import version_keys, version_predicate
 from runstream_registry.search.fields import MODEL_FIELDS, VERSION_FIELDS
 from runstream_registry.store import model_queries, version_queries
@@ -92,8 +92,9 @@ class Searches:
 def plan_models(search: Search, *, limit: int) -> tuple[PageQuery, bytes]:
     """The search in the store's terms, and the digest that its tokens carry."""
     expression, terms = _parsed(search, MODEL_FIELDS)
+    expression, of_prompts = _prompt_rule(search, expression)
     statement = model_statement(None if expression is None else model_predicate(expression))
-    if not asks_for_prompts(expression):
+    if not of_prompts:
         statement = statement.where(model.c.prompt.is_(False))
     return _planned("models", search, statement, model_keys(terms), limit)
 
@@ -101,8 +102,9 @@ def plan_models(search: Search, *, limit: int) -> tuple[PageQuery, bytes]:
 def plan_versions(search: Search, *, limit: int) -> tuple[PageQuery, bytes]:
     """The search in the store's terms, and the digest that its tokens carry."""
     expression, terms = _parsed(search, VERSION_FIELDS)
+    expression, of_prompts = _prompt_rule(search, expression)
     statement = version_statement(None if expression is None else version_predicate(expression))
-    if not asks_for_prompts(expression):
+    if not of_prompts:
         statement = statement.where(version.c.prompt.is_(False))
     return _planned("versions", search, statement, version_keys(terms), limit)
 
@@ -110,6 +112,13 @@ def plan_versions(search: Search, *, limit: int) -> tuple[PageQuery, bytes]:
 def _parsed(search: Search, fields: FieldTable) -> tuple[Expression | None, tuple[OrderTerm, ...]]:
     expression = parse_filter(search.filter_text, fields, mlflow_strict=search.mlflow_strict)
     return expression, parse_order_by(search.order_by, fields)
+
+
+def _prompt_rule(search: Search, expression: Expression | None) -> tuple[Expression | None, bool]:
+    """The filter, and whether prompts are not to be left out."""
+    return (
+        mlflow_prompt_rule(expression) if search.mlflow_strict else (expression, asks_for_prompts(expression))
+    )
 
 
 def _planned(

@@ -31,7 +31,11 @@ SELECT_BY_NAME = f"{SELECT_MODELS} AND m.name = $1"
 
 # One index look-up for each stage, however many versions a model has.
 SELECT_LATEST_IDS = """
-SELECT latest.version_id
+SELECT latest.version_id, (
+    SELECT version FROM registry.version AS v
+    WHERE v.model_id = m.model_id AND v.stage = s.stage AND v.deleted_time_ms IS NULL
+    ORDER BY v.version LIMIT 1
+) AS first_version
 FROM unnest($1::bigint[]) AS m (model_id)
 CROSS JOIN (VALUES (1), (2), (3), (4)) AS s (stage)
 CROSS JOIN LATERAL (
@@ -39,6 +43,7 @@ CROSS JOIN LATERAL (
     WHERE v.model_id = m.model_id AND v.stage = s.stage AND v.deleted_time_ms IS NULL
     ORDER BY v.version DESC LIMIT 1
 ) AS latest
+ORDER BY first_version
 """
 
 
@@ -60,12 +65,12 @@ async def select_by_name(connection: Connection, name: str) -> Model | None:
 
 
 async def _latest(connection: Connection, model_ids: Sequence[int]) -> dict[int, list[Version]]:
-    """Highest version of each stage, by version, by model."""
+    """Highest version of each stage by model, in the order in which the stages got their first version (MLflow)."""
     if not model_ids:
         return {}
     ids = [row["version_id"] for row in await connection.fetch(SELECT_LATEST_IDS, model_ids)]
     result: dict[int, list[Version]] = {}
-    for version in sorted(await version_queries.select_versions(connection, ids), key=lambda v: v.version):
+    for version in await version_queries.select_versions(connection, ids):
         result.setdefault(version.model_id, []).append(version)
     return result
 

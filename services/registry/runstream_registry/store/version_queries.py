@@ -30,7 +30,8 @@ STAGES = {stage.value: stage for stage in Stage}
 
 VERSION_COLUMNS = """v.version_id, v.model_id, m.name, v.version, v.prompt, v.source, v.run_id, v.logged_model_id, v.run_link,
     v.description, v.user_id, v.status, v.status_message, v.stage, v.artifact_uri, v.artifact_digest,
-    v.artifact_file_count, v.artifact_size_bytes, v.signature, v.flavors, v.creation_time_ms, v.last_updated_time_ms"""
+    v.artifact_file_count, v.artifact_size_bytes, v.signature, v.flavors, v.creation_time_ms, v.last_updated_time_ms,
+    v.storage_location"""
 
 VERSION_DETAILS = """
     ARRAY(SELECT alias FROM registry.alias AS a
@@ -155,6 +156,7 @@ def version_from_row(row: Mapping[str, Any]) -> Version:
         aliases=tuple(row["aliases"]),
         tags=dict(zip(row["tag_keys"], row["tag_values"], strict=True)),
         parents=tuple(Parent(*item) for item in json.loads(row["parents"] or "[]")),
+        storage_location=row["storage_location"],
     )
 
 

@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 INSERT_VERSIONS = """
 WITH counted AS (
     UPDATE registry.model AS m
-    SET last_version = c.last_version, version_count = m.version_count + c.added, last_updated_time_ms = $23::bigint
+    SET last_version = c.last_version, version_count = m.version_count + c.added, last_updated_time_ms = $24::bigint
     FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS c (model_id, last_version, added)
     WHERE m.model_id = c.model_id
 ), inserted AS (
     INSERT INTO registry.version
         (version_id, model_id, version, prompt, source, run_id, logged_model_id, run_link, description, user_id,
          status, status_message, artifact_uri, artifact_digest, artifact_file_count, artifact_size_bytes,
-         signature, flavors, creation_time_ms, last_updated_time_ms)
-    SELECT new.*, $23::bigint, $23::bigint
+         signature, flavors, storage_location, creation_time_ms, last_updated_time_ms)
+    SELECT new.*, $24::bigint, $24::bigint
     FROM unnest($4::uuid[], $5::bigint[], $6::integer[], $7::boolean[], $8::text[], $9::text[], $10::text[], $11::text[],
                 $12::text[], $13::text[], $14::smallint[], $15::text[], $16::text[], $17::text[], $18::bigint[],
-                $19::bigint[], $20::text[], $21::text[]) AS new
+                $19::bigint[], $20::text[], $21::text[], $22::text[]) AS new
 ), tagged AS (
     INSERT INTO registry.version_tag (version_id, key, value)
-    SELECT * FROM unnest($22::uuid[], $24::text[], $25::text[])
+    SELECT * FROM unnest($23::uuid[], $25::text[], $26::text[])
 )
 INSERT INTO registry.version_parent (version_id, parent_version_id, relation)
-SELECT * FROM unnest($26::uuid[], $27::uuid[], $28::text[])
+SELECT * FROM unnest($27::uuid[], $28::uuid[], $29::text[])
 ON CONFLICT DO NOTHING
 """
 
@@ -192,7 +192,7 @@ def _counters(versions: Sequence[Version]) -> tuple[list[int], list[int], list[i
 
 
 def _columns(versions: Sequence[Version]) -> list[list[object]]:
-    """The columns of INSERT_VERSIONS, $4 to $21."""
+    """The columns of INSERT_VERSIONS, $4 to $22."""
     rows = [
         (
             v.version_id,
@@ -213,6 +213,7 @@ def _columns(versions: Sequence[Version]) -> list[list[object]]:
             v.artifacts.size_bytes,
             v.signature_json,
             v.flavors_json,
+            v.storage_location,
         )
         for v in versions
     ]

@@ -279,7 +279,7 @@ async def test_models_come_in_the_asked_order_with_everything(
     assert [item.name for item in whole] == [item.name for item in [*first, *second]] == names
     assert end == ""
     assert whole[0] == await loaded.registry.use.models.get(names[0])
-    assert [version.version for version in whole[0].latest_versions] == [6, 7, 8, 9]
+    assert [version.version for version in whole[0].latest_versions] == [9, 6, 7, 8]
 
 
 @pytest.mark.parametrize(

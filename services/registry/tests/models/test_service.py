@@ -142,7 +142,7 @@ async def test_a_model_from_its_creation_to_its_end(models: Any) -> None:
         ({"source": "/tmp/x"}, "source"),
         ({"tags": [types.Tag(key="", value="v")]}, "tags[0].key"),
         ({"tags": [types.Tag(key="k", value="v" * 100_001)]}, "tags[0].value"),
-        ({"tags": [types.Tag(key=str(n)) for n in range(101)]}, "tags"),
+        ({"tags": [types.Tag(key=str(n)) for n in range(10_001)]}, "tags"),
         ({"description": "x" * 100_001}, "description"),
         ({"signature_json": "{"}, "signature_json"),
         ({"signature_json": "[" * 50_000}, "signature_json"),

@@ -154,9 +154,9 @@ async def test_latest_is_the_highest_version_and_aliases_and_stages_point(regist
     assert [await number(ByAlias(name)) for name in ("latest", "LATEST", "champion")] == [3, 3, 2]
     assert await number(ByStage(Stage.PRODUCTION)) == 3
     assert await number(ByStage(Stage.NONE)) == 2
-    assert [v.version for v in await versions.latest("iris", [])] == [2, 3]
+    assert [v.version for v in await versions.latest("iris", [])] == [3, 2]
     assert [v.version for v in await versions.latest("iris", [Stage.NONE])] == [2]
-    assert [v.version for v in (await registry.use.models.get("iris")).latest_versions] == [2, 3]
+    assert [v.version for v in (await registry.use.models.get("iris")).latest_versions] == [3, 2]
     assert (await versions.get("iris", ByNumber(2))).aliases == ("champion",)
 
 

@@ -66,6 +66,7 @@ MODELS = (
         artifact_size_bytes  bigint NOT NULL DEFAULT 0,
         signature            text NOT NULL DEFAULT '',
         flavors              text NOT NULL DEFAULT '',
+        storage_location     text NOT NULL DEFAULT '',
         creation_time_ms     bigint NOT NULL,
         last_updated_time_ms bigint NOT NULL,
         deleted_time_ms      bigint,
