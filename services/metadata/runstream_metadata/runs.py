@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from runstream_common.errors import Aborted, FieldViolation, InvalidArgument
+from runstream_common.errors import Aborted, PlatformError
 from runstream_contract.limits import MAX_TAG_VALUE_LENGTH
 
 from runstream_metadata.entities import (
-    PARENT_RUN_TAG,
     RUN_NAME_TAG,
     LifecycleStage,
     NewRun,
@@ -18,15 +17,9 @@ from runstream_metadata.entities import (
     RunState,
     RunStatus,
 )
-from runstream_metadata.errors import (
-    ExperimentDeleted,
-    ExperimentNotFound,
-    RunDeleted,
-    RunIdTaken,
-    RunNotFound,
-)
+from runstream_metadata.errors import RunDeleted, RunNotFound
+from runstream_metadata.run_creation import create_runs
 from runstream_metadata.run_events import RunChange, run_changed
-from runstream_metadata.run_names import random_run_name
 from runstream_metadata.search import search_runs
 from runstream_metadata.store import run_queries, run_repository
 
@@ -37,9 +30,9 @@ if TYPE_CHECKING:
     from runstream_common.clock import Clock
     from runstream_common.database import Database
 
+    from runstream_metadata.run_creation import Created
     from runstream_metadata.run_events import RunListener
     from runstream_metadata.search import RunSearch
-    from runstream_metadata.store.run_repository import InsertOutcome
 
 CHANGE_ATTEMPTS = 10
 """Runs of a change that found the run changed meanwhile; each loss means that another writer got through."""
@@ -83,16 +76,18 @@ class Runs:
             RunNotFound: the parent does not exist.
             RunIdTaken: the id belongs to a run of another experiment.
         """
-        run = _run_to_create(new)
-        event = run_changed(run, RunChange.RUN_CHANGE_CREATED, self._clock.now_ms())
-        async with self._database.driver() as connection:
-            outcome = await run_repository.insert_run(connection, new, event)
-            if not outcome.created:
-                return await self._existing(connection, new, outcome), False
-        created = dataclasses.replace(
-            run, artifact_uri=outcome.artifact_uri, lease_expire_time_ms=outcome.lease_expire_time_ms
-        )
-        return created, True
+        [outcome] = await self.create_many([new])
+        if isinstance(outcome, PlatformError):
+            raise outcome
+        return outcome
+
+    async def create_many(self, news: Sequence[NewRun]) -> list[Created | PlatformError]:
+        """Create runs in one transaction, each with its own outcome; see ``create``.
+
+        Raises:
+            PlatformError: none could be created.
+        """
+        return await create_runs(self._database, self._clock, news)
 
     async def get(self, run_id: str) -> Run:
         """One run with all its data, also a deleted one.
@@ -163,18 +158,6 @@ class Runs:
         """
         await self._change(run_id, _with_stage(LifecycleStage.ACTIVE), RunChange.RUN_CHANGE_RESTORED)
 
-    async def _existing(self, connection: Connection, new: NewRun, outcome: InsertOutcome) -> Run:
-        if outcome.experiment_stage is None:
-            raise ExperimentNotFound(f"experiment {new.experiment_id} does not exist")
-        if outcome.experiment_stage is not LifecycleStage.ACTIVE:
-            raise ExperimentDeleted(new.experiment_id)
-        found = await run_queries.select_runs(connection, [new.run_id])
-        if not found:
-            raise RunNotFound(new.parent_run_id)
-        if found[0].experiment_id != new.experiment_id:
-            raise RunIdTaken(new.run_id, found[0].experiment_id)
-        return (await run_queries.with_data(connection, found))[0]
-
     async def _change(
         self,
         run_id: str,
@@ -236,41 +219,6 @@ async def _write(
         run_changed(changed, change, now_ms),
         deleted_time_ms=now_ms if changed.lifecycle_stage is LifecycleStage.DELETED else None,
         renew_lease=resumed,
-    )
-
-
-def complete_new_run(new: NewRun) -> NewRun:
-    """Fill in name, name tag and parent tag of a run to create.
-
-    Raises:
-        InvalidArgument: the name differs from the tag that mirrors it.
-    """
-    tagged = new.tags.get(RUN_NAME_TAG, "")
-    if new.name and tagged and new.name[:MAX_TAG_VALUE_LENGTH] != tagged:
-        description = f"differs from the tag {RUN_NAME_TAG}; give one of them, or the same"
-        raise InvalidArgument([FieldViolation("run_name", description)])
-    name = (new.name or tagged or random_run_name())[:MAX_TAG_VALUE_LENGTH]
-    tags = {**new.tags, RUN_NAME_TAG: name}
-    if new.parent_run_id:
-        tags[PARENT_RUN_TAG] = new.parent_run_id
-    return dataclasses.replace(new, name=name, tags=dict(sorted(tags.items())))
-
-
-def _run_to_create(new: NewRun) -> Run:
-    return Run(
-        run_id=new.run_id,
-        experiment_id=new.experiment_id,
-        name=new.name,
-        user_id=new.user_id,
-        status=RunStatus.RUNNING,
-        status_reason="",
-        start_time_ms=new.start_time_ms,
-        end_time_ms=None,
-        artifact_uri="",
-        lifecycle_stage=LifecycleStage.ACTIVE,
-        parent_run_id=new.tags.get(PARENT_RUN_TAG, ""),
-        tags=new.tags,
-        params=new.params,
     )
 
 

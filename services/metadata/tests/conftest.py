@@ -15,8 +15,9 @@ from runstream_contract.ids import new_run_id
 from runstream_metadata.entities import NewRun, Run
 from runstream_metadata.experiments import Experiments
 from runstream_metadata.leases import Leases
+from runstream_metadata.run_creation import complete_new_run
 from runstream_metadata.run_data import RunData
-from runstream_metadata.runs import Runs, complete_new_run
+from runstream_metadata.runs import Runs
 from runstream_proto.events.v1.run_changed_pb2 import RunChanged
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runstream_common.bus.messages import Position
-from runstream_common.errors import InvalidArgument
+from runstream_common.errors import InvalidArgument, PlatformError
+from runstream_common.rpc.status import status_code
 from runstream_proto.metadata.v1 import run_service_pb2 as pb
 from runstream_proto.metadata.v1 import types_pb2 as types
 
@@ -124,6 +125,17 @@ def run_message(run: Run) -> types.Run:
         tags=key_values(run.tags),
         inputs=[_input_message(item) for item in run.inputs],
     )
+
+
+def create_outcome(outcome: tuple[Run, bool] | PlatformError) -> pb.CreateRunOutcome:
+    """What became of one run of a batch."""
+    if isinstance(outcome, PlatformError):
+        failure = pb.CallFailure(
+            code=status_code(outcome).value[0], reason=outcome.reason, message=outcome.message
+        )
+        return pb.CreateRunOutcome(failure=failure)
+    run, created = outcome
+    return pb.CreateRunOutcome(created=pb.CreateRunResponse(run=run_message(run), created=created))
 
 
 def check_message(check: RunCheck) -> pb.RunCheck:

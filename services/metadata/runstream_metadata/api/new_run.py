@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runstream_common.errors import InvalidArgument
 from runstream_common.violations import Violations
 from runstream_contract.ids import new_run_id
 
 from runstream_metadata import rules
 from runstream_metadata.api import mapping
 from runstream_metadata.entities import NewRun
-from runstream_metadata.runs import complete_new_run
+from runstream_metadata.run_creation import complete_new_run
 
 if TYPE_CHECKING:
     from runstream_proto.metadata.v1.run_service_pb2 import CreateRunRequest
@@ -49,3 +50,11 @@ def new_run(request: CreateRunRequest) -> NewRun:
     )
     violations.check()
     return complete_new_run(new)
+
+
+def new_run_or_error(request: CreateRunRequest) -> NewRun | InvalidArgument:
+    """The run to create, or what is wrong with it."""
+    try:
+        return new_run(request)
+    except InvalidArgument as error:
+        return error

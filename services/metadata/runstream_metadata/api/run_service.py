@@ -14,7 +14,8 @@ from runstream_proto.metadata.v1 import run_service_pb2_grpc as pb_grpc
 
 from runstream_metadata import rules
 from runstream_metadata.api import mapping
-from runstream_metadata.api.new_run import new_run
+from runstream_metadata.api.new_run import new_run, new_run_or_error
+from runstream_metadata.entities import NewRun
 from runstream_metadata.runs import RunUpdate
 from runstream_metadata.search.requests import MAX_EXPERIMENTS, RunSearch
 from runstream_metadata.watching import watch_run
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 # ruff: noqa: N802, ARG002 - names and signatures are gRPC's
+
+MAX_CREATED_RUNS = 1_000
+"""Runs in one BatchCreateRuns."""
 
 MAX_RUN_IDS = 1_000
 """Runs in one GetRuns or Heartbeat."""
@@ -76,6 +80,20 @@ class RunService(pb_grpc.RunServiceServicer):
         """Create, or return the run that has the id."""
         run, created = await self._use.runs.create(new_run(request))
         return pb.CreateRunResponse(run=mapping.run_message(run), created=created)
+
+    async def BatchCreateRuns(
+        self, request: pb.BatchCreateRunsRequest, context: Context
+    ) -> pb.BatchCreateRunsResponse:
+        """Create many, each with its own outcome."""
+        if not 1 <= len(request.runs) <= MAX_CREATED_RUNS:
+            raise InvalidArgument.of("runs", f"needs 1 to {MAX_CREATED_RUNS} runs, has {len(request.runs)}")
+        asked = [new_run_or_error(run) for run in request.runs]
+        outcomes = iter(await self._use.runs.create_many([new for new in asked if isinstance(new, NewRun)]))
+        return pb.BatchCreateRunsResponse(
+            outcomes=[
+                mapping.create_outcome(next(outcomes) if isinstance(new, NewRun) else new) for new in asked
+            ]
+        )
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         """Read one run, after waiting for what must be visible."""

@@ -1,4 +1,4 @@
-"""Writing runs. Each function is one statement, so it is whole by itself or part of the caller's transaction.
+"""Changing runs. Each function is one statement, so it is whole by itself or part of the caller's transaction.
 
 Statements carry the event that tells of the change, so that both are there or neither. Lists are sorted by
 their keys: concurrent writers lock rows in one order.
@@ -6,17 +6,14 @@ their keys: concurrent writers lock rows in one order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runstream_metadata.entities import (
     PARENT_RUN_TAG,
     RUN_NAME_TAG,
     LifecycleStage,
-    NewRun,
     Run,
     RunState,
-    RunStatus,
 )
 from runstream_metadata.store.run_rows import LEASE_END_MS, RUN_COLUMNS, STAGES, run_from_row
 
@@ -24,37 +21,6 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
     from runstream_metadata.store.outbox_rows import OutboxRow
-
-# The share lock makes a concurrent deletion of the experiment wait, so that it marks this run too.
-INSERT_RUN = f"""
-WITH e AS (
-    SELECT experiment_id, artifact_location, lifecycle_stage
-    FROM metadata.experiment WHERE experiment_id = $2 FOR SHARE
-), parent AS (
-    SELECT $7::uuid IS NULL OR EXISTS (SELECT FROM metadata.run WHERE run_id = $7::uuid) AS is_there
-), r AS (
-    INSERT INTO metadata.run AS run
-        (run_id, experiment_id, name, user_id, status, start_time_ms, artifact_uri, lease_ms, lease_expires_at)
-    SELECT $1::uuid, experiment_id, $3::text, $4::text, {RunStatus.RUNNING:d}, $5::bigint,
-           artifact_location || '/' || replace($1::uuid::text, '-', '') || '/artifacts',
-           $6::bigint, now() + $6::bigint * interval '1 millisecond'
-    FROM e, parent WHERE lifecycle_stage = {LifecycleStage.ACTIVE:d} AND is_there
-    ON CONFLICT (run_id) DO NOTHING
-    RETURNING run_id, experiment_id, artifact_uri, {LEASE_END_MS}
-), p AS (
-    INSERT INTO metadata.run_param (run_id, key, value, experiment_id)
-    SELECT r.run_id, key, value, r.experiment_id FROM r, unnest($8::text[], $9::text[]) AS new (key, value)
-), t AS (
-    INSERT INTO metadata.run_tag (run_id, key, value, experiment_id)
-    SELECT r.run_id, key, value, r.experiment_id FROM r, unnest($10::text[], $11::text[]) AS new (key, value)
-), o AS (
-    INSERT INTO metadata.outbox (queue, payload, headers, next_attempt_at)
-    SELECT $12::text, $13::bytea, $14::jsonb, clock_timestamp() FROM r
-)
-SELECT e.lifecycle_stage, parent.is_there AS parent_is_there,
-       r.run_id IS NOT NULL AS created, r.artifact_uri, r.lease_expire_time_ms
-FROM e CROSS JOIN parent LEFT JOIN r ON true
-"""
 
 # xmin is the transaction that wrote the row: the version that a change is made against.
 SELECT_STATE = f"""
@@ -112,49 +78,6 @@ WITH r AS (
 )
 SELECT lifecycle_stage, EXISTS (SELECT FROM d) AS deleted FROM r
 """
-
-
-@dataclass(frozen=True, slots=True)
-class InsertOutcome:
-    """What became of a new run; no stage means that there is no such experiment."""
-
-    experiment_stage: LifecycleStage | None
-    parent_is_there: bool
-    created: bool
-    artifact_uri: str
-    lease_expire_time_ms: int | None
-
-
-async def insert_run(connection: Connection, new: NewRun, event: OutboxRow) -> InsertOutcome:
-    """Insert the run with params, tags and event, unless the id is taken or something is missing."""
-    row = await connection.fetchrow(
-        INSERT_RUN,
-        new.run_id,
-        new.experiment_id,
-        new.name,
-        new.user_id,
-        new.start_time_ms,
-        new.lease_ms,
-        new.parent_run_id or None,
-        list(new.params),
-        list(new.params.values()),
-        list(new.tags),
-        list(new.tags.values()),
-        event.queue,
-        event.payload,
-        event.headers,
-    )
-    if row is None:
-        return InsertOutcome(
-            None, parent_is_there=True, created=False, artifact_uri="", lease_expire_time_ms=None
-        )
-    return InsertOutcome(
-        STAGES[row["lifecycle_stage"]],
-        parent_is_there=row["parent_is_there"],
-        created=row["created"],
-        artifact_uri=row["artifact_uri"] or "",
-        lease_expire_time_ms=row["lease_expire_time_ms"],
-    )
 
 
 async def select_state(connection: Connection, run_id: str) -> RunState | None:
