@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from runstream_common.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -9,6 +11,9 @@ from runstream_common.errors import (
     InvalidArgument,
     NotFound,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class ExperimentNotFound(NotFound):
@@ -99,6 +104,65 @@ class ParamImmutable(InvalidArgument):
             for key, (stored, new) in sorted(conflicts.items())
         ]
         super().__init__(violations, metadata={"run_id": run_id})
+
+
+class LoggedModelNotFound(NotFound):
+    """There is no such logged model, or it is deleted and the call is for those in use."""
+
+    default_reason = "LOGGED_MODEL_NOT_FOUND"
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(
+            f"logged model {_short(model_id)} does not exist", metadata={"model_id": model_id[:100]}
+        )
+
+
+class LoggedModelIdTaken(AlreadyExists):
+    """The chosen model id belongs to a logged model of another experiment."""
+
+    default_reason = "LOGGED_MODEL_ID_TAKEN"
+
+    def __init__(self, model_id: str, experiment_id: int) -> None:
+        super().__init__(
+            f"logged model {model_id} exists in experiment {experiment_id}",
+            metadata={"model_id": model_id, "experiment_id": str(experiment_id)},
+        )
+
+
+class LoggedModelTagNotFound(NotFound):
+    """The logged model has no such tag."""
+
+    default_reason = "TAG_NOT_FOUND"
+
+    def __init__(self, model_id: str, key: str) -> None:
+        super().__init__(
+            f"logged model {model_id} has no tag {_short(key)}",
+            metadata={"model_id": model_id, "key": key[:100]},
+        )
+
+
+class ModelParamExists(InvalidArgument):
+    """A logged model has the params already; even equal values are refused (MLflow)."""
+
+    default_reason = "PARAM_IMMUTABLE"
+
+    def __init__(self, model_id: str, keys: Iterable[str]) -> None:
+        violations = [
+            FieldViolation(f"params[{_short(key)}]", "is there already; params are immutable") for key in keys
+        ]
+        super().__init__(violations, metadata={"model_id": model_id})
+
+
+class OutputExists(AlreadyExists):
+    """The run has the model as an output already (MLflow refuses the repeat)."""
+
+    default_reason = "OUTPUT_EXISTS"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"run {run_id} has one of the models as an output already, or it comes twice",
+            metadata={"run_id": run_id},
+        )
 
 
 def _short(value: str) -> str:

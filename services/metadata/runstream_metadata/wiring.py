@@ -17,6 +17,7 @@ from runstream_common.rpc.server import build_server
 from runstream_common.service import Service
 
 from runstream_metadata.api.experiment_service import ExperimentService
+from runstream_metadata.api.logged_model_service import LoggedModelService
 from runstream_metadata.api.metric_service import MetricService
 from runstream_metadata.api.run_service import RunService, RunUseCases
 from runstream_metadata.chunk_merge import ChunkMerge, MergeRule
@@ -27,6 +28,7 @@ from runstream_metadata.jobs.lease_sweeper import LeaseSweeper, run_lease_sweepe
 from runstream_metadata.jobs.merge_chunks import run_merge_chunks
 from runstream_metadata.leases import Leases
 from runstream_metadata.live import LiveHub
+from runstream_metadata.logged_models import LoggedModels
 from runstream_metadata.metric_intake import MetricIntake
 from runstream_metadata.metric_reads import MetricReads
 from runstream_metadata.metric_watching import MetricWatcher
@@ -155,6 +157,9 @@ def _services(parts: Parts) -> list[Registration]:
     return [
         ExperimentService(experiments).registration(),
         RunService(runs, max_message_bytes=settings.grpc_max_message_bytes).registration(),
+        LoggedModelService(
+            LoggedModels(database, clock), max_message_bytes=settings.grpc_max_message_bytes
+        ).registration(),
         metrics.registration(),
     ]
 

@@ -61,3 +61,41 @@ EXPERIMENT_FIELDS = FieldTable(
     },
 )
 """Fields of experiments."""
+
+_LISTED_TEXT = FieldRule(ValueKind.TEXT, TEXTUAL, in_list=True)
+_METRIC_OF_MODEL = FieldRule(ValueKind.NUMBER, NUMERIC)
+_KEYED_TEXT_OF_MODEL = FieldRule(ValueKind.TEXT, TEXTUAL, in_list=True, orderable=False)
+
+LOGGED_MODEL_FIELDS = FieldTable(
+    entities={
+        "attributes": Entity.ATTRIBUTE,
+        "metrics": Entity.METRIC,
+        "params": Entity.PARAM,
+        "tags": Entity.TAG,
+    },
+    keyed={
+        Entity.METRIC: _METRIC_OF_MODEL,
+        Entity.PARAM: _KEYED_TEXT_OF_MODEL,
+        Entity.TAG: _KEYED_TEXT_OF_MODEL,
+    },
+    named={
+        Entity.ATTRIBUTE: {
+            "name": _LISTED_TEXT,
+            "model_id": _LISTED_TEXT,
+            "model_type": _LISTED_TEXT,
+            "source_run_id": _LISTED_TEXT,
+            "status": _LISTED_TEXT,
+            "artifact_location": _LISTED_TEXT,
+            "experiment_id": _LISTED_TEXT,
+            "lifecycle_stage": _LISTED_TEXT,
+            "creation_timestamp": _TIME,
+            "last_updated_timestamp": _TIME,
+        },
+    },
+    aliases={
+        **dict.fromkeys(("creation_time", "creation_timestamp_ms"), "creation_timestamp"),
+        "last_updated_timestamp_ms": "last_updated_timestamp",
+    },
+    example="metrics.accuracy",
+)
+"""Fields of logged models. Source: MLflow's `search_logged_model_utils` and the columns of its table."""

@@ -140,5 +140,17 @@ run_input = Table(
 )
 Index("run_input_dataset_idx", run_input.c.dataset_id)
 
+run_model = Table(
+    "run_model",
+    metadata,
+    Column("run_id", Uuid, primary_key=True),
+    # Number of runstream_metadata.store.model_links.Role.
+    Column("role", SmallInteger, primary_key=True, autoincrement=False),
+    # As the client gave it: the model need not exist (MLflow).
+    Column("model_id", Text, primary_key=True),
+    Column("step", BigInteger, nullable=False, server_default=text("0")),
+    Column("link_id", BigInteger, Identity(), nullable=False),
+)
+
 outbox = make_outbox_table(metadata, "outbox")
 """Events that leave in the same transaction as the change they tell of."""
