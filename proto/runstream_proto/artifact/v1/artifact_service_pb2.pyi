@@ -420,6 +420,375 @@ class AbortUploadResponse(_message.Message):
 Global___AbortUploadResponse: _TypeAlias = AbortUploadResponse  # noqa: Y015
 
 @_typing.final
+class WriteArtifactRequest(_message.Message):
+    """Request of WriteArtifact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    AS_GIVEN_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Path, see Artifact.path; what is there is replaced."""
+    content: _builtins.bytes
+    """At most 1,048,576 bytes."""
+    content_type: _builtins.str
+    """Media type; empty means that it is guessed from the path."""
+    as_given: _builtins.bool
+    """Take the file as MLflow's own server does: whatever state the run is in, also when there is none, and with names that
+    some systems cannot hold (backslashes, a dot or space at the end, Windows devices).
+    """
+    @_builtins.property
+    def owner(self) -> _types_pb2.Owner:
+        """Required. A run must exist and be active, unless as_given."""
+
+    def __init__(
+        self,
+        *,
+        owner: _types_pb2.Owner | None = ...,
+        path: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+        content_type: _builtins.str = ...,
+        as_given: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_given", b"as_given", "content", b"content", "content_type", b"content_type", "owner", b"owner", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteArtifactRequest: _TypeAlias = WriteArtifactRequest  # noqa: Y015
+
+@_typing.final
+class WriteArtifactResponse(_message.Message):
+    """Answer of WriteArtifact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARTIFACT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def artifact(self) -> _types_pb2.Artifact:
+        """Visible."""
+
+    def __init__(
+        self,
+        *,
+        artifact: _types_pb2.Artifact | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteArtifactResponse: _TypeAlias = WriteArtifactResponse  # noqa: Y015
+
+@_typing.final
+class CreateOpenUploadRequest(_message.Message):
+    """Request of CreateOpenUpload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    PART_COUNT_FIELD_NUMBER: _builtins.int
+    AS_GIVEN_FIELD_NUMBER: _builtins.int
+    FOR_SERVICE_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Path, see Artifact.path. A path that is there is replaced when the new file becomes visible."""
+    content_type: _builtins.str
+    """Media type; empty means that it is guessed from the path."""
+    part_count: _builtins.int
+    """Parts that will be sent, 1 to 10,000; 0 means as many as it takes."""
+    as_given: _builtins.bool
+    """See WriteArtifactRequest.as_given."""
+    for_service: _builtins.bool
+    """Sign for the address by which services reach the object store, instead of that of clients."""
+    @_builtins.property
+    def owner(self) -> _types_pb2.Owner:
+        """Required. A run must exist and be active, unless as_given."""
+
+    def __init__(
+        self,
+        *,
+        owner: _types_pb2.Owner | None = ...,
+        path: _builtins.str = ...,
+        content_type: _builtins.str = ...,
+        part_count: _builtins.int = ...,
+        as_given: _builtins.bool = ...,
+        for_service: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_given", b"as_given", "content_type", b"content_type", "for_service", b"for_service", "owner", b"owner", "part_count", b"part_count", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateOpenUploadRequest: _TypeAlias = CreateOpenUploadRequest  # noqa: Y015
+
+@_typing.final
+class CreateOpenUploadResponse(_message.Message):
+    """Answer of CreateOpenUpload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def upload(self) -> _types_pb2.OpenUpload:
+        """As it was opened."""
+
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.SignedRequest]:
+        """How to send the first parts: part_count of them, at least one and at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        upload: _types_pb2.OpenUpload | None = ...,
+        requests: _abc.Iterable[_types_pb2.SignedRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests", "upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateOpenUploadResponse: _TypeAlias = CreateOpenUploadResponse  # noqa: Y015
+
+@_typing.final
+class SignOpenPartsRequest(_message.Message):
+    """Request of SignOpenParts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    PART_NUMBERS_FIELD_NUMBER: _builtins.int
+    FOR_SERVICE_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """Required."""
+    for_service: _builtins.bool
+    """See CreateOpenUploadRequest.for_service."""
+    @_builtins.property
+    def part_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """1 to 1,000 numbers, each 1 to 10,000 and no more than the part_count that was announced."""
+
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        part_numbers: _abc.Iterable[_builtins.int] | None = ...,
+        for_service: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["for_service", b"for_service", "part_numbers", b"part_numbers", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignOpenPartsRequest: _TypeAlias = SignOpenPartsRequest  # noqa: Y015
+
+@_typing.final
+class SignOpenPartsResponse(_message.Message):
+    """Answer of SignOpenParts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.SignedRequest]:
+        """In the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[_types_pb2.SignedRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignOpenPartsResponse: _TypeAlias = SignOpenPartsResponse  # noqa: Y015
+
+@_typing.final
+class SentPart(_message.Message):
+    """A part that was sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_NUMBER_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    part_number: _builtins.int
+    """From 1."""
+    etag: _builtins.str
+    """What the store answered as ETag, quotes or not; empty compares nothing."""
+    def __init__(
+        self,
+        *,
+        part_number: _builtins.int = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "part_number", b"part_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SentPart: _TypeAlias = SentPart  # noqa: Y015
+
+@_typing.final
+class CompleteOpenUploadRequest(_message.Message):
+    """Request of CompleteOpenUpload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """Required."""
+    path: _builtins.str
+    """When owner is set, the upload must be of this path."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SentPart]:
+        """Parts that make the content, in this order: 1, 2, 3 and so on. Empty means those that were received."""
+
+    @_builtins.property
+    def owner(self) -> _types_pb2.Owner:
+        """When set, the upload must be of this owner."""
+
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        parts: _abc.Iterable[Global___SentPart] | None = ...,
+        owner: _types_pb2.Owner | None = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner", "parts", b"parts", "path", b"path", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteOpenUploadRequest: _TypeAlias = CompleteOpenUploadRequest  # noqa: Y015
+
+@_typing.final
+class CompleteOpenUploadResponse(_message.Message):
+    """Answer of CompleteOpenUpload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def result(self) -> Global___CompletedUpload:
+        """What became of it; a failure's reasons are those of CompleteUploads."""
+
+    def __init__(
+        self,
+        *,
+        result: Global___CompletedUpload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteOpenUploadResponse: _TypeAlias = CompleteOpenUploadResponse  # noqa: Y015
+
+@_typing.final
+class AbortOpenUploadRequest(_message.Message):
+    """Request of AbortOpenUpload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """Required."""
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbortOpenUploadRequest: _TypeAlias = AbortOpenUploadRequest  # noqa: Y015
+
+@_typing.final
+class AbortOpenUploadResponse(_message.Message):
+    """Answer of AbortOpenUpload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbortOpenUploadResponse: _TypeAlias = AbortOpenUploadResponse  # noqa: Y015
+
+@_typing.final
+class GetOpenUploadRequest(_message.Message):
+    """Request of GetOpenUpload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """Required."""
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOpenUploadRequest: _TypeAlias = GetOpenUploadRequest  # noqa: Y015
+
+@_typing.final
+class GetOpenUploadResponse(_message.Message):
+    """Answer of GetOpenUpload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def upload(self) -> _types_pb2.OpenUpload:
+        """NOT_FOUND with reason UPLOAD_NOT_FOUND when it is not open."""
+
+    def __init__(
+        self,
+        *,
+        upload: _types_pb2.OpenUpload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOpenUploadResponse: _TypeAlias = GetOpenUploadResponse  # noqa: Y015
+
+@_typing.final
 class ListArtifactsRequest(_message.Message):
     """Request of ListArtifacts."""
 
@@ -660,6 +1029,125 @@ class ReadArtifactResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadArtifactResponse: _TypeAlias = ReadArtifactResponse  # noqa: Y015
+
+@_typing.final
+class FetchArtifactRequest(_message.Message):
+    """Request of FetchArtifact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    MAX_INLINE_BYTES_FIELD_NUMBER: _builtins.int
+    FOR_CLIENT_FIELD_NUMBER: _builtins.int
+    EXPIRES_SECONDS_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """File; required. NOT_FOUND when there is none, FAILED_PRECONDITION with reason IS_A_DIRECTORY when it is one."""
+    max_inline_bytes: _builtins.int
+    """Largest content that comes along, 0 to 1,048,576 bytes."""
+    for_client: _builtins.bool
+    """Sign for the address by which clients reach the object store, instead of that of services."""
+    expires_seconds: _builtins.int
+    """How long the request works, 1 to 604,800; 0 means the service's setting."""
+    @_builtins.property
+    def owner(self) -> _types_pb2.Owner:
+        """Required."""
+
+    def __init__(
+        self,
+        *,
+        owner: _types_pb2.Owner | None = ...,
+        path: _builtins.str = ...,
+        max_inline_bytes: _builtins.int = ...,
+        for_client: _builtins.bool = ...,
+        expires_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_seconds", b"expires_seconds", "for_client", b"for_client", "max_inline_bytes", b"max_inline_bytes", "owner", b"owner", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchArtifactRequest: _TypeAlias = FetchArtifactRequest  # noqa: Y015
+
+@_typing.final
+class FetchArtifactResponse(_message.Message):
+    """Answer of FetchArtifact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARTIFACT_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """All of the file, compared with its digest."""
+    @_builtins.property
+    def artifact(self) -> _types_pb2.Artifact:
+        """The file's entry."""
+
+    @_builtins.property
+    def request(self) -> _types_pb2.SignedRequest:
+        """Takes a Range header on top of its own."""
+
+    def __init__(
+        self,
+        *,
+        artifact: _types_pb2.Artifact | None = ...,
+        content: _builtins.bytes = ...,
+        request: _types_pb2.SignedRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "content", b"content", "request", b"request", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "content", b"content", "request", b"request", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["content", "request"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___FetchArtifactResponse: _TypeAlias = FetchArtifactResponse  # noqa: Y015
+
+@_typing.final
+class DescribeStoreRequest(_message.Message):
+    """Request of DescribeStore."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeStoreRequest: _TypeAlias = DescribeStoreRequest  # noqa: Y015
+
+@_typing.final
+class DescribeStoreResponse(_message.Message):
+    """Answer of DescribeStore."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_URL_FIELD_NUMBER: _builtins.int
+    CLIENTS_REACH_IT_FIELD_NUMBER: _builtins.int
+    service_url: _builtins.str
+    """What requests signed for services begin with; without a host ("http://:5072") it means the artifact service's own."""
+    clients_reach_it: _builtins.bool
+    """Whether clients reach the object store by themselves: it is S3 with a public address."""
+    def __init__(
+        self,
+        *,
+        service_url: _builtins.str = ...,
+        clients_reach_it: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clients_reach_it", b"clients_reach_it", "service_url", b"service_url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeStoreResponse: _TypeAlias = DescribeStoreResponse  # noqa: Y015
 
 @_typing.final
 class DeleteArtifactsRequest(_message.Message):

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class ArtifactServiceStub:
-    """File trees of runs, logged models, model versions and traces. Bytes never come through here: clients send them to and
-    fetch them from the object store with the signed requests that they get.
+    """File trees of runs, logged models, model versions and traces. Bytes come through here only when they are few: clients send
+    them to and fetch them from the object store with the signed requests that they get.
     """
 
     def __init__(self, channel):
@@ -61,6 +61,36 @@ class ArtifactServiceStub:
                 request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.AbortUploadRequest.SerializeToString,
                 response_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.AbortUploadResponse.FromString,
                 _registered_method=True)
+        self.WriteArtifact = channel.unary_unary(
+                '/runstream.artifact.v1.ArtifactService/WriteArtifact',
+                request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.WriteArtifactRequest.SerializeToString,
+                response_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.WriteArtifactResponse.FromString,
+                _registered_method=True)
+        self.CreateOpenUpload = channel.unary_unary(
+                '/runstream.artifact.v1.ArtifactService/CreateOpenUpload',
+                request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CreateOpenUploadRequest.SerializeToString,
+                response_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CreateOpenUploadResponse.FromString,
+                _registered_method=True)
+        self.SignOpenParts = channel.unary_unary(
+                '/runstream.artifact.v1.ArtifactService/SignOpenParts',
+                request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.SignOpenPartsRequest.SerializeToString,
+                response_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.SignOpenPartsResponse.FromString,
+                _registered_method=True)
+        self.CompleteOpenUpload = channel.unary_unary(
+                '/runstream.artifact.v1.ArtifactService/CompleteOpenUpload',
+                request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CompleteOpenUploadRequest.SerializeToString,
+                response_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CompleteOpenUploadResponse.FromString,
+                _registered_method=True)
+        self.AbortOpenUpload = channel.unary_unary(
+                '/runstream.artifact.v1.ArtifactService/AbortOpenUpload',
+                request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.AbortOpenUploadRequest.SerializeToString,
+                response_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.AbortOpenUploadResponse.FromString,
+                _registered_method=True)
+        self.GetOpenUpload = channel.unary_unary(
+                '/runstream.artifact.v1.ArtifactService/GetOpenUpload',
+                request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.GetOpenUploadRequest.SerializeToString,
+                response_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.GetOpenUploadResponse.FromString,
+                _registered_method=True)
         self.ListArtifacts = channel.unary_unary(
                 '/runstream.artifact.v1.ArtifactService/ListArtifacts',
                 request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ListArtifactsRequest.SerializeToString,
@@ -80,6 +110,16 @@ class ArtifactServiceStub:
                 '/runstream.artifact.v1.ArtifactService/ReadArtifact',
                 request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ReadArtifactRequest.SerializeToString,
                 response_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ReadArtifactResponse.FromString,
+                _registered_method=True)
+        self.FetchArtifact = channel.unary_unary(
+                '/runstream.artifact.v1.ArtifactService/FetchArtifact',
+                request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.FetchArtifactRequest.SerializeToString,
+                response_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.FetchArtifactResponse.FromString,
+                _registered_method=True)
+        self.DescribeStore = channel.unary_unary(
+                '/runstream.artifact.v1.ArtifactService/DescribeStore',
+                request_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.DescribeStoreRequest.SerializeToString,
+                response_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.DescribeStoreResponse.FromString,
                 _registered_method=True)
         self.DeleteArtifacts = channel.unary_unary(
                 '/runstream.artifact.v1.ArtifactService/DeleteArtifacts',
@@ -109,8 +149,8 @@ class ArtifactServiceStub:
 
 
 class ArtifactServiceServicer:
-    """File trees of runs, logged models, model versions and traces. Bytes never come through here: clients send them to and
-    fetch them from the object store with the signed requests that they get.
+    """File trees of runs, logged models, model versions and traces. Bytes come through here only when they are few: clients send
+    them to and fetch them from the object store with the signed requests that they get.
     """
 
     def CreateUploads(self, request, context):
@@ -151,6 +191,49 @@ class ArtifactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WriteArtifact(self, request, context):
+        """Stores a small file whose bytes come along; it is durable and visible when the answer comes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateOpenUpload(self, request, context):
+        """Opens an upload of content whose size and digest nobody knows yet, such as the body of an HTTP request that is handed on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignOpenParts(self, request, context):
+        """Signs requests for parts of an open upload: of any size, each of which may be sent again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteOpenUpload(self, request, context):
+        """Puts the parts together, finds out size and digest, and makes the file visible. Completing an upload again soon after
+        gives the same artifact.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AbortOpenUpload(self, request, context):
+        """Gives an open upload up and deletes what was received. Repeating it is harmless.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOpenUpload(self, request, context):
+        """Reads an open upload.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListArtifacts(self, request, context):
         """Lists one directory, or everything below it.
         """
@@ -175,6 +258,20 @@ class ArtifactServiceServicer:
     def ReadArtifact(self, request, context):
         """Reads a small file. For services: signed requests carry the address by which clients reach the store, and that need not
         work from where a service runs. Clients use CreateDownloads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FetchArtifact(self, request, context):
+        """Finds a file for a service that hands it on: the bytes when they are few, else a request to get them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeStore(self, request, context):
+        """Tells by which address the object store is reached.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -243,6 +340,36 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     request_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.AbortUploadRequest.FromString,
                     response_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.AbortUploadResponse.SerializeToString,
             ),
+            'WriteArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteArtifact,
+                    request_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.WriteArtifactRequest.FromString,
+                    response_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.WriteArtifactResponse.SerializeToString,
+            ),
+            'CreateOpenUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateOpenUpload,
+                    request_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CreateOpenUploadRequest.FromString,
+                    response_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CreateOpenUploadResponse.SerializeToString,
+            ),
+            'SignOpenParts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignOpenParts,
+                    request_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.SignOpenPartsRequest.FromString,
+                    response_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.SignOpenPartsResponse.SerializeToString,
+            ),
+            'CompleteOpenUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteOpenUpload,
+                    request_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CompleteOpenUploadRequest.FromString,
+                    response_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CompleteOpenUploadResponse.SerializeToString,
+            ),
+            'AbortOpenUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.AbortOpenUpload,
+                    request_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.AbortOpenUploadRequest.FromString,
+                    response_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.AbortOpenUploadResponse.SerializeToString,
+            ),
+            'GetOpenUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOpenUpload,
+                    request_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.GetOpenUploadRequest.FromString,
+                    response_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.GetOpenUploadResponse.SerializeToString,
+            ),
             'ListArtifacts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListArtifacts,
                     request_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ListArtifactsRequest.FromString,
@@ -262,6 +389,16 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     servicer.ReadArtifact,
                     request_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ReadArtifactRequest.FromString,
                     response_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ReadArtifactResponse.SerializeToString,
+            ),
+            'FetchArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.FetchArtifact,
+                    request_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.FetchArtifactRequest.FromString,
+                    response_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.FetchArtifactResponse.SerializeToString,
+            ),
+            'DescribeStore': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeStore,
+                    request_deserializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.DescribeStoreRequest.FromString,
+                    response_serializer=runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.DescribeStoreResponse.SerializeToString,
             ),
             'DeleteArtifacts': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteArtifacts,
@@ -297,8 +434,8 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ArtifactService:
-    """File trees of runs, logged models, model versions and traces. Bytes never come through here: clients send them to and
-    fetch them from the object store with the signed requests that they get.
+    """File trees of runs, logged models, model versions and traces. Bytes come through here only when they are few: clients send
+    them to and fetch them from the object store with the signed requests that they get.
     """
 
     @staticmethod
@@ -437,6 +574,168 @@ class ArtifactService:
             _registered_method=True)
 
     @staticmethod
+    def WriteArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.artifact.v1.ArtifactService/WriteArtifact',
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.WriteArtifactRequest.SerializeToString,
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.WriteArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateOpenUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.artifact.v1.ArtifactService/CreateOpenUpload',
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CreateOpenUploadRequest.SerializeToString,
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CreateOpenUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignOpenParts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.artifact.v1.ArtifactService/SignOpenParts',
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.SignOpenPartsRequest.SerializeToString,
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.SignOpenPartsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteOpenUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.artifact.v1.ArtifactService/CompleteOpenUpload',
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CompleteOpenUploadRequest.SerializeToString,
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.CompleteOpenUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AbortOpenUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.artifact.v1.ArtifactService/AbortOpenUpload',
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.AbortOpenUploadRequest.SerializeToString,
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.AbortOpenUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOpenUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.artifact.v1.ArtifactService/GetOpenUpload',
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.GetOpenUploadRequest.SerializeToString,
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.GetOpenUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListArtifacts(request,
             target,
             options=(),
@@ -534,6 +833,60 @@ class ArtifactService:
             '/runstream.artifact.v1.ArtifactService/ReadArtifact',
             runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ReadArtifactRequest.SerializeToString,
             runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.ReadArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.artifact.v1.ArtifactService/FetchArtifact',
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.FetchArtifactRequest.SerializeToString,
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.FetchArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeStore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runstream.artifact.v1.ArtifactService/DescribeStore',
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.DescribeStoreRequest.SerializeToString,
+            runstream_dot_artifact_dot_v1_dot_artifact__service__pb2.DescribeStoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ArtifactServiceStub:
-    """File trees of runs, logged models, model versions and traces. Bytes never come through here: clients send them to and
-    fetch them from the object store with the signed requests that they get.
+    """File trees of runs, logged models, model versions and traces. Bytes come through here only when they are few: clients send
+    them to and fetch them from the object store with the signed requests that they get.
     """
 
     @_typing.overload
@@ -50,6 +50,20 @@ class ArtifactServiceStub:
     """
     AbortUpload: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.AbortUploadRequest, _artifact_service_pb2.AbortUploadResponse]
     """Gives an upload up and deletes what was received. Repeating it is harmless."""
+    WriteArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.WriteArtifactRequest, _artifact_service_pb2.WriteArtifactResponse]
+    """Stores a small file whose bytes come along; it is durable and visible when the answer comes."""
+    CreateOpenUpload: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.CreateOpenUploadRequest, _artifact_service_pb2.CreateOpenUploadResponse]
+    """Opens an upload of content whose size and digest nobody knows yet, such as the body of an HTTP request that is handed on."""
+    SignOpenParts: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.SignOpenPartsRequest, _artifact_service_pb2.SignOpenPartsResponse]
+    """Signs requests for parts of an open upload: of any size, each of which may be sent again."""
+    CompleteOpenUpload: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.CompleteOpenUploadRequest, _artifact_service_pb2.CompleteOpenUploadResponse]
+    """Puts the parts together, finds out size and digest, and makes the file visible. Completing an upload again soon after
+    gives the same artifact.
+    """
+    AbortOpenUpload: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.AbortOpenUploadRequest, _artifact_service_pb2.AbortOpenUploadResponse]
+    """Gives an open upload up and deletes what was received. Repeating it is harmless."""
+    GetOpenUpload: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.GetOpenUploadRequest, _artifact_service_pb2.GetOpenUploadResponse]
+    """Reads an open upload."""
     ListArtifacts: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.ListArtifactsRequest, _artifact_service_pb2.ListArtifactsResponse]
     """Lists one directory, or everything below it."""
     GetArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.GetArtifactRequest, _artifact_service_pb2.GetArtifactResponse]
@@ -60,6 +74,10 @@ class ArtifactServiceStub:
     """Reads a small file. For services: signed requests carry the address by which clients reach the store, and that need not
     work from where a service runs. Clients use CreateDownloads.
     """
+    FetchArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.FetchArtifactRequest, _artifact_service_pb2.FetchArtifactResponse]
+    """Finds a file for a service that hands it on: the bytes when they are few, else a request to get them."""
+    DescribeStore: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.DescribeStoreRequest, _artifact_service_pb2.DescribeStoreResponse]
+    """Tells by which address the object store is reached."""
     DeleteArtifacts: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.DeleteArtifactsRequest, _artifact_service_pb2.DeleteArtifactsResponse]
     """Deletes a file, or a directory with all below it. NOT_FOUND when there is none."""
     CopyArtifacts: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.CopyArtifactsRequest, _artifact_service_pb2.CopyArtifactsResponse]
@@ -73,8 +91,8 @@ class ArtifactServiceStub:
 
 @_typing.type_check_only
 class ArtifactServiceAsyncStub(ArtifactServiceStub):
-    """File trees of runs, logged models, model versions and traces. Bytes never come through here: clients send them to and
-    fetch them from the object store with the signed requests that they get.
+    """File trees of runs, logged models, model versions and traces. Bytes come through here only when they are few: clients send
+    them to and fetch them from the object store with the signed requests that they get.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -93,6 +111,20 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     """
     AbortUpload: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.AbortUploadRequest, _artifact_service_pb2.AbortUploadResponse]  # type: ignore[assignment]
     """Gives an upload up and deletes what was received. Repeating it is harmless."""
+    WriteArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.WriteArtifactRequest, _artifact_service_pb2.WriteArtifactResponse]  # type: ignore[assignment]
+    """Stores a small file whose bytes come along; it is durable and visible when the answer comes."""
+    CreateOpenUpload: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.CreateOpenUploadRequest, _artifact_service_pb2.CreateOpenUploadResponse]  # type: ignore[assignment]
+    """Opens an upload of content whose size and digest nobody knows yet, such as the body of an HTTP request that is handed on."""
+    SignOpenParts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.SignOpenPartsRequest, _artifact_service_pb2.SignOpenPartsResponse]  # type: ignore[assignment]
+    """Signs requests for parts of an open upload: of any size, each of which may be sent again."""
+    CompleteOpenUpload: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.CompleteOpenUploadRequest, _artifact_service_pb2.CompleteOpenUploadResponse]  # type: ignore[assignment]
+    """Puts the parts together, finds out size and digest, and makes the file visible. Completing an upload again soon after
+    gives the same artifact.
+    """
+    AbortOpenUpload: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.AbortOpenUploadRequest, _artifact_service_pb2.AbortOpenUploadResponse]  # type: ignore[assignment]
+    """Gives an open upload up and deletes what was received. Repeating it is harmless."""
+    GetOpenUpload: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.GetOpenUploadRequest, _artifact_service_pb2.GetOpenUploadResponse]  # type: ignore[assignment]
+    """Reads an open upload."""
     ListArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ListArtifactsRequest, _artifact_service_pb2.ListArtifactsResponse]  # type: ignore[assignment]
     """Lists one directory, or everything below it."""
     GetArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.GetArtifactRequest, _artifact_service_pb2.GetArtifactResponse]  # type: ignore[assignment]
@@ -103,6 +135,10 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     """Reads a small file. For services: signed requests carry the address by which clients reach the store, and that need not
     work from where a service runs. Clients use CreateDownloads.
     """
+    FetchArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.FetchArtifactRequest, _artifact_service_pb2.FetchArtifactResponse]  # type: ignore[assignment]
+    """Finds a file for a service that hands it on: the bytes when they are few, else a request to get them."""
+    DescribeStore: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.DescribeStoreRequest, _artifact_service_pb2.DescribeStoreResponse]  # type: ignore[assignment]
+    """Tells by which address the object store is reached."""
     DeleteArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.DeleteArtifactsRequest, _artifact_service_pb2.DeleteArtifactsResponse]  # type: ignore[assignment]
     """Deletes a file, or a directory with all below it. NOT_FOUND when there is none."""
     CopyArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.CopyArtifactsRequest, _artifact_service_pb2.CopyArtifactsResponse]  # type: ignore[assignment]
@@ -115,8 +151,8 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     """Compares what the object store holds with what was recorded."""
 
 class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
-    """File trees of runs, logged models, model versions and traces. Bytes never come through here: clients send them to and
-    fetch them from the object store with the signed requests that they get.
+    """File trees of runs, logged models, model versions and traces. Bytes come through here only when they are few: clients send
+    them to and fetch them from the object store with the signed requests that they get.
     """
 
     @_abc_1.abstractmethod
@@ -165,6 +201,56 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gives an upload up and deletes what was received. Repeating it is harmless."""
 
     @_abc_1.abstractmethod
+    def WriteArtifact(
+        self,
+        request: _artifact_service_pb2.WriteArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.WriteArtifactResponse, _abc.Awaitable[_artifact_service_pb2.WriteArtifactResponse]]:
+        """Stores a small file whose bytes come along; it is durable and visible when the answer comes."""
+
+    @_abc_1.abstractmethod
+    def CreateOpenUpload(
+        self,
+        request: _artifact_service_pb2.CreateOpenUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.CreateOpenUploadResponse, _abc.Awaitable[_artifact_service_pb2.CreateOpenUploadResponse]]:
+        """Opens an upload of content whose size and digest nobody knows yet, such as the body of an HTTP request that is handed on."""
+
+    @_abc_1.abstractmethod
+    def SignOpenParts(
+        self,
+        request: _artifact_service_pb2.SignOpenPartsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.SignOpenPartsResponse, _abc.Awaitable[_artifact_service_pb2.SignOpenPartsResponse]]:
+        """Signs requests for parts of an open upload: of any size, each of which may be sent again."""
+
+    @_abc_1.abstractmethod
+    def CompleteOpenUpload(
+        self,
+        request: _artifact_service_pb2.CompleteOpenUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.CompleteOpenUploadResponse, _abc.Awaitable[_artifact_service_pb2.CompleteOpenUploadResponse]]:
+        """Puts the parts together, finds out size and digest, and makes the file visible. Completing an upload again soon after
+        gives the same artifact.
+        """
+
+    @_abc_1.abstractmethod
+    def AbortOpenUpload(
+        self,
+        request: _artifact_service_pb2.AbortOpenUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.AbortOpenUploadResponse, _abc.Awaitable[_artifact_service_pb2.AbortOpenUploadResponse]]:
+        """Gives an open upload up and deletes what was received. Repeating it is harmless."""
+
+    @_abc_1.abstractmethod
+    def GetOpenUpload(
+        self,
+        request: _artifact_service_pb2.GetOpenUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.GetOpenUploadResponse, _abc.Awaitable[_artifact_service_pb2.GetOpenUploadResponse]]:
+        """Reads an open upload."""
+
+    @_abc_1.abstractmethod
     def ListArtifacts(
         self,
         request: _artifact_service_pb2.ListArtifactsRequest,
@@ -197,6 +283,22 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads a small file. For services: signed requests carry the address by which clients reach the store, and that need not
         work from where a service runs. Clients use CreateDownloads.
         """
+
+    @_abc_1.abstractmethod
+    def FetchArtifact(
+        self,
+        request: _artifact_service_pb2.FetchArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.FetchArtifactResponse, _abc.Awaitable[_artifact_service_pb2.FetchArtifactResponse]]:
+        """Finds a file for a service that hands it on: the bytes when they are few, else a request to get them."""
+
+    @_abc_1.abstractmethod
+    def DescribeStore(
+        self,
+        request: _artifact_service_pb2.DescribeStoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.DescribeStoreResponse, _abc.Awaitable[_artifact_service_pb2.DescribeStoreResponse]]:
+        """Tells by which address the object store is reached."""
 
     @_abc_1.abstractmethod
     def DeleteArtifacts(

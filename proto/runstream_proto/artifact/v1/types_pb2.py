@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!runstream/artifact/v1/types.proto\x12\x15runstream.artifact.v1\"C\n\x05Owner\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .runstream.artifact.v1.OwnerKind\x12\n\n\x02id\x18\x02 \x01(\t\"\x80\x01\n\x08\x41rtifact\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x14\n\x0cis_directory\x18\x02 \x01(\x08\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x05 \x01(\t\x12\x16\n\x0estored_time_ms\x18\x06 \x01(\x03\"\xb8\x01\n\rSignedRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x42\n\x07headers\x18\x03 \x03(\x0b\x32\x31.runstream.artifact.v1.SignedRequest.HeadersEntry\x12\x16\n\x0e\x65xpire_time_ms\x18\x04 \x01(\x03\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"7\n\x0cUploadedPart\x12\x13\n\x0bpart_number\x18\x01 \x01(\x05\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"\x9d\x02\n\x06Upload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x35\n\x07request\x18\x05 \x01(\x0b\x32$.runstream.artifact.v1.SignedRequest\x12\x17\n\x0fpart_size_bytes\x18\x06 \x01(\x03\x12\x12\n\npart_count\x18\x07 \x01(\x05\x12;\n\x0euploaded_parts\x18\x08 \x03(\x0b\x32#.runstream.artifact.v1.UploadedPart\x12\x15\n\rpart_checksum\x18\t \x01(\t\x12\x16\n\x0e\x65xpire_time_ms\x18\n \x01(\x03\"t\n\x08\x44ownload\x12\x31\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1f.runstream.artifact.v1.Artifact\x12\x35\n\x07request\x18\x02 \x01(\x0b\x32$.runstream.artifact.v1.SignedRequest\"N\n\x04Tree\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nfile_count\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06sealed\x18\x04 \x01(\x08*\x8c\x01\n\tOwnerKind\x12\x1a\n\x16OWNER_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eOWNER_KIND_RUN\x10\x01\x12\x1b\n\x17OWNER_KIND_LOGGED_MODEL\x10\x02\x12\x1c\n\x18OWNER_KIND_MODEL_VERSION\x10\x03\x12\x14\n\x10OWNER_KIND_TRACE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!runstream/artifact/v1/types.proto\x12\x15runstream.artifact.v1\"C\n\x05Owner\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .runstream.artifact.v1.OwnerKind\x12\n\n\x02id\x18\x02 \x01(\t\"\x80\x01\n\x08\x41rtifact\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x14\n\x0cis_directory\x18\x02 \x01(\x08\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x05 \x01(\t\x12\x16\n\x0estored_time_ms\x18\x06 \x01(\x03\"\xb8\x01\n\rSignedRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x42\n\x07headers\x18\x03 \x03(\x0b\x32\x31.runstream.artifact.v1.SignedRequest.HeadersEntry\x12\x16\n\x0e\x65xpire_time_ms\x18\x04 \x01(\x03\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"7\n\x0cUploadedPart\x12\x13\n\x0bpart_number\x18\x01 \x01(\x05\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"\x9d\x02\n\x06Upload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x35\n\x07request\x18\x05 \x01(\x0b\x32$.runstream.artifact.v1.SignedRequest\x12\x17\n\x0fpart_size_bytes\x18\x06 \x01(\x03\x12\x12\n\npart_count\x18\x07 \x01(\x05\x12;\n\x0euploaded_parts\x18\x08 \x03(\x0b\x32#.runstream.artifact.v1.UploadedPart\x12\x15\n\rpart_checksum\x18\t \x01(\t\x12\x16\n\x0e\x65xpire_time_ms\x18\n \x01(\x03\"\x9c\x01\n\nOpenUpload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12+\n\x05owner\x18\x02 \x01(\x0b\x32\x1c.runstream.artifact.v1.Owner\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x12\n\npart_count\x18\x04 \x01(\x05\x12\x14\n\x0cneeds_length\x18\x05 \x01(\x08\x12\x16\n\x0e\x65xpire_time_ms\x18\x06 \x01(\x03\"t\n\x08\x44ownload\x12\x31\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1f.runstream.artifact.v1.Artifact\x12\x35\n\x07request\x18\x02 \x01(\x0b\x32$.runstream.artifact.v1.SignedRequest\"N\n\x04Tree\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nfile_count\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06sealed\x18\x04 \x01(\x08*\xa2\x01\n\tOwnerKind\x12\x1a\n\x16OWNER_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eOWNER_KIND_RUN\x10\x01\x12\x1b\n\x17OWNER_KIND_LOGGED_MODEL\x10\x02\x12\x1c\n\x18OWNER_KIND_MODEL_VERSION\x10\x03\x12\x14\n\x10OWNER_KIND_TRACE\x10\x04\x12\x14\n\x10OWNER_KIND_PROXY\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SIGNEDREQUEST_HEADERSENTRY']._loaded_options = None
   _globals['_SIGNEDREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_OWNERKIND']._serialized_start=991
-  _globals['_OWNERKIND']._serialized_end=1131
+  _globals['_OWNERKIND']._serialized_start=1150
+  _globals['_OWNERKIND']._serialized_end=1312
   _globals['_OWNER']._serialized_start=60
   _globals['_OWNER']._serialized_end=127
   _globals['_ARTIFACT']._serialized_start=130
@@ -47,8 +47,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADEDPART']._serialized_end=502
   _globals['_UPLOAD']._serialized_start=505
   _globals['_UPLOAD']._serialized_end=790
-  _globals['_DOWNLOAD']._serialized_start=792
-  _globals['_DOWNLOAD']._serialized_end=908
-  _globals['_TREE']._serialized_start=910
-  _globals['_TREE']._serialized_end=988
+  _globals['_OPENUPLOAD']._serialized_start=793
+  _globals['_OPENUPLOAD']._serialized_end=949
+  _globals['_DOWNLOAD']._serialized_start=951
+  _globals['_DOWNLOAD']._serialized_end=1067
+  _globals['_TREE']._serialized_start=1069
+  _globals['_TREE']._serialized_end=1147
 # @@protoc_insertion_point(module_scope)

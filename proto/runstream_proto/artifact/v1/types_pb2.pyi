@@ -35,6 +35,8 @@ class _OwnerKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OwnerKind.V
     """A registered model's version; the id is its version_id, 32 lowercase hexadecimal characters."""
     OWNER_KIND_TRACE: _OwnerKind.ValueType  # 4
     """A trace; the id is "tr-" and 32 lowercase hexadecimal characters."""
+    OWNER_KIND_PROXY: _OwnerKind.ValueType  # 5
+    """The rest of the tree that MLflow's artifact proxy shows, which belongs to nobody; the id is "rest"."""
 
 class OwnerKind(_OwnerKind, metaclass=_OwnerKindEnumTypeWrapper):
     """What a file tree belongs to."""
@@ -49,6 +51,8 @@ OWNER_KIND_MODEL_VERSION: OwnerKind.ValueType  # 3
 """A registered model's version; the id is its version_id, 32 lowercase hexadecimal characters."""
 OWNER_KIND_TRACE: OwnerKind.ValueType  # 4
 """A trace; the id is "tr-" and 32 lowercase hexadecimal characters."""
+OWNER_KIND_PROXY: OwnerKind.ValueType  # 5
+"""The rest of the tree that MLflow's artifact proxy shows, which belongs to nobody; the id is "rest"."""
 Global___OwnerKind: _TypeAlias = OwnerKind  # noqa: Y015
 
 @_typing.final
@@ -264,6 +268,50 @@ class Upload(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Upload: _TypeAlias = Upload  # noqa: Y015
+
+@_typing.final
+class OpenUpload(_message.Message):
+    """A file on its way whose size and digest are found out on the way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    PART_COUNT_FIELD_NUMBER: _builtins.int
+    NEEDS_LENGTH_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_MS_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """UUID; whoever has it may send the content."""
+    path: _builtins.str
+    """Path of the file."""
+    part_count: _builtins.int
+    """Number of parts that were announced; 0 when their number is not known."""
+    needs_length: _builtins.bool
+    """Whether a part must be sent with a Content-Length; else it may be chunked."""
+    expire_time_ms: _builtins.int
+    """When the upload is given up, milliseconds since the Unix epoch (UTC)."""
+    @_builtins.property
+    def owner(self) -> Global___Owner:
+        """Whose file it becomes."""
+
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        owner: Global___Owner | None = ...,
+        path: _builtins.str = ...,
+        part_count: _builtins.int = ...,
+        needs_length: _builtins.bool = ...,
+        expire_time_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time_ms", b"expire_time_ms", "needs_length", b"needs_length", "owner", b"owner", "part_count", b"part_count", "path", b"path", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenUpload: _TypeAlias = OpenUpload  # noqa: Y015
 
 @_typing.final
 class Download(_message.Message):
