@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runstream_artifact.settings import ArtifactSettings
 from runstream_common.settings import settings_table
+from runstream_gateway.settings import GatewaySettings, HttpSettings
 from runstream_ingest.settings import IngestSettings
 from runstream_metadata.settings import MetadataSettings
 from runstream_registry.settings import RegistrySettings
@@ -56,7 +57,14 @@ def with_tables(text: str) -> str:
     tables = "\n\n".join(
         (
             settings_table(),
-            settings_table(ArtifactSettings, IngestSettings, MetadataSettings, RegistrySettings),
+            settings_table(
+                ArtifactSettings,
+                IngestSettings,
+                MetadataSettings,
+                RegistrySettings,
+                GatewaySettings,
+                HttpSettings,
+            ),
         )
     )
     before, rest = text.split(BEGIN)

@@ -23,7 +23,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> Service:
     """The gateway's parts in start order."""
     settings = runtime.settings
     backends = Backends(settings)
-    application = Application(gateway_routes(settings, backends))
+    application = Application(gateway_routes(settings, backends), settings)
     return Service([backends, HttpServer(settings, application)])
 
 
