@@ -55,6 +55,7 @@ class Backends:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.timeout_seconds = settings.backend_timeout_seconds
+        self.read_wait_ms = settings.read_wait_ms
         targets = {
             "metadata": settings.metadata_target,
             "ingest": settings.ingest_target,

@@ -8,16 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from mlflow.utils.validation import invalid_value
+from mlflow.utils.validation import invalid_value, missing_value
 
 from runstream_gateway.mlflow_api.errors import invalid
 
 Check: TypeAlias = Callable[[Any], bool]
-"""Whether a value passes."""
+"""Whether a value passes; may raise `CheckRefusal` to say more."""
 Schema: TypeAlias = Mapping[str, Sequence[Check]]
 """Checks by parameter, in the order in which MLflow makes them."""
 
 _SEE_DOCS = " See the API docs for more information about request parameters."
+
+
+class CheckRefusal(Exception):
+    """A check's own text for what is wrong."""
 
 
 def required(value: Any) -> bool:
@@ -36,7 +40,7 @@ def int_like(value: Any) -> bool:
         int(value)
     except (TypeError, ValueError, OverflowError):
         return False
-    return not isinstance(value, float)
+    return not isinstance(value, float) or value.is_integer()
 
 
 def boolean(value: Any) -> bool:
@@ -63,6 +67,37 @@ def strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
+def at_most(limit: int) -> Check:
+    """A check for an integer that is not greater than the limit."""
+
+    def check(value: Any) -> bool:
+        return int_like(value) and int(value) <= limit
+
+    return check
+
+
+def entries_with(name: str, *fields: str) -> Check:
+    """A check for a list of objects that all have the fields; the refusal names the place: ``metrics[3].key``.
+
+    Args:
+        name: the parameter.
+        fields: what each entry needs, in the order in which it is looked for.
+    """
+
+    def check(entries: Any) -> bool:
+        if not isinstance(entries, list):
+            return False
+        for index, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                return False
+            for field in fields:
+                if not required(entry.get(field)):
+                    raise CheckRefusal(missing_value(f"{name}[{index}].{field}"))
+        return True
+
+    return check
+
+
 TYPE_CHECKS = frozenset({string, int_like, boolean, float_like, array, strings})
 
 
@@ -86,8 +121,16 @@ def check_parameters(given: Mapping[str, Any], schema: Schema, *, parsed: bool) 
         for check in checks:
             if parsed and check in TYPE_CHECKS:
                 continue
-            if not check(value):
-                raise invalid(_refusal(name, value, check) + _SEE_DOCS)
+            _make(check, name, value)
+
+
+def _make(check: Check, name: str, value: Any) -> None:
+    try:
+        passed = check(value)
+    except CheckRefusal as refusal:
+        raise invalid(f"{refusal}{_SEE_DOCS}") from refusal
+    if not passed:
+        raise invalid(_refusal(name, value, check) + _SEE_DOCS)
 
 
 def _refusal(name: str, value: Any, check: Check) -> str:

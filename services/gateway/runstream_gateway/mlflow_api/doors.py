@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from runstream_gateway.mlflow_api import experiments, server_info
+from runstream_gateway.mlflow_api import experiments, runs, server_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def mlflow_routes(backends: Backends) -> list[Route]:
     """Routes of all areas."""
-    return with_twins([*server_info.routes(), *experiments.routes(backends)])
+    return with_twins([*server_info.routes(), *experiments.routes(backends), *runs.routes(backends)])
 
 
 def with_twins(routes: Iterable[Route]) -> list[Route]:

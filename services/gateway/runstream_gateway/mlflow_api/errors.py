@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
@@ -24,8 +24,13 @@ from runstream_common.rpc.status import from_rpc_error
 from runstream_gateway.replies import json_reply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import grpc
     from starlette.responses import Response
+
+    Wording: TypeAlias = Callable[[errors.PlatformError], MlflowException]
+    """Makes MLflow's error of a service's refusal."""
 
 # The most derived class of the error decides; see services' errors for the reasons that are told apart.
 _CODES: dict[type[errors.PlatformError], int] = {
@@ -61,12 +66,70 @@ def missing(message: str) -> MlflowException:
     return MlflowException(message, error_code=RESOURCE_DOES_NOT_EXIST)
 
 
-def translated(error: grpc.RpcError | errors.PlatformError) -> MlflowException:
-    """What a service's refusal is to an MLflow client, with the service's text.
+def run_missing(run_id: str) -> MlflowException:
+    """The 404 for a run that does not exist."""
+    return missing(f"Run with id={run_id} not found")
 
-    Areas whose texts clients rely on match on ``PlatformError.reason`` before they come here.
+
+def experiment_missing(experiment_id: str | int) -> MlflowException:
+    """The 404 for an experiment that does not exist."""
+    return missing(f"No Experiment with id={experiment_id} exists")
+
+
+def not_active(kind: str, identity: str) -> MlflowException:
+    """The 400 for a write to what is deleted.
+
+    Args:
+        kind: "run" or "experiment".
+        identity: its id.
+    """
+    return invalid(f"The {kind} {identity} must be in the 'active' state. Current state is deleted.")
+
+
+def _run_missing(refusal: errors.PlatformError) -> MlflowException:
+    return run_missing(refusal.metadata.get("run_id", ""))
+
+
+def _run_deleted(refusal: errors.PlatformError) -> MlflowException:
+    return not_active("run", refusal.metadata.get("run_id", ""))
+
+
+def _experiment_missing(refusal: errors.PlatformError) -> MlflowException:
+    identity = refusal.metadata.get("experiment_id")
+    return experiment_missing(identity) if identity else missing(refusal.message)
+
+
+def _experiment_deleted(refusal: errors.PlatformError) -> MlflowException:
+    return not_active("experiment", refusal.metadata.get("experiment_id", ""))
+
+
+def _logged_model_missing(refusal: errors.PlatformError) -> MlflowException:
+    return missing(f"Logged model with ID '{refusal.metadata.get('model_id', '')}' not found.")
+
+
+_IN_MLFLOWS_WORDS: dict[str, Wording] = {
+    "RUN_NOT_FOUND": _run_missing,
+    "RUN_DELETED": _run_deleted,
+    "EXPERIMENT_NOT_FOUND": _experiment_missing,
+    "EXPERIMENT_DELETED": _experiment_deleted,
+    "LOGGED_MODEL_NOT_FOUND": _logged_model_missing,
+}
+
+
+def translated(
+    error: grpc.RpcError | errors.PlatformError, words: Mapping[str, Wording] | None = None
+) -> MlflowException:
+    """What a service's refusal is to an MLflow client.
+
+    Args:
+        error: how a call of a service ended.
+        words: what to say for reasons (``PlatformError.reason``) that mean something else to this endpoint. Else runs,
+            experiments and logged models are missing or deleted in MLflow's words, and the rest has the service's text.
     """
     refusal = error if isinstance(error, errors.PlatformError) else from_rpc_error(error)
+    wording = (words or {}).get(refusal.reason) or _IN_MLFLOWS_WORDS.get(refusal.reason)
+    if wording is not None:
+        return wording(refusal)
     for kind in type(refusal).__mro__:
         if kind in _CODES:
             return MlflowException(refusal.message, error_code=_CODES[kind])
@@ -82,4 +145,3 @@ def error_reply(error: MlflowException) -> Response:
             body[name] = value
     headers = {"Retry-After": "1"} if error.get_http_status_code() in (429, 503) else None
     return json_reply(body, status=error.get_http_status_code(), headers=headers)
-
