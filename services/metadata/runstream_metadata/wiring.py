@@ -17,12 +17,14 @@ from runstream_common.rpc.server import build_server
 from runstream_common.service import Service
 
 from runstream_metadata.api.experiment_service import ExperimentService
+from runstream_metadata.api.import_service import ImportService
 from runstream_metadata.api.logged_model_service import LoggedModelService
 from runstream_metadata.api.metric_service import MetricService
 from runstream_metadata.api.run_service import RunService, RunUseCases
 from runstream_metadata.chunk_merge import ChunkMerge, MergeRule
 from runstream_metadata.consumers.run_logged import RunLoggedConsumer
 from runstream_metadata.experiments import Experiments
+from runstream_metadata.imports import Imports
 from runstream_metadata.jobs.expire_batches import BatchExpiry, run_expire_batches
 from runstream_metadata.jobs.lease_sweeper import LeaseSweeper, run_lease_sweeper
 from runstream_metadata.jobs.merge_chunks import run_merge_chunks
@@ -156,6 +158,7 @@ def _services(parts: Parts) -> list[Registration]:
     )
     return [
         ExperimentService(experiments).registration(),
+        ImportService(Imports(database, clock, artifact_root=settings.artifact_root)).registration(),
         RunService(runs, max_message_bytes=settings.grpc_max_message_bytes).registration(),
         LoggedModelService(
             LoggedModels(database, clock), max_message_bytes=settings.grpc_max_message_bytes

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runstream_registry.api.import_service import ImportService
 from runstream_registry.api.model_service import ModelService, ModelUseCases
 from runstream_registry.models.evaluations import Evaluations
+from runstream_registry.models.imports import Imports
 from runstream_registry.models.lineage import Lineages
 from runstream_registry.models.models import Models
 from runstream_registry.models.sources import Sources
@@ -56,8 +58,13 @@ class ModelParts:
             lineages=Lineages(database, runs),
             evaluations=Evaluations(database, clock, wake),
         )
+        self.imports = Imports(database, clock, wake)
         self._max_message_bytes = settings.grpc_max_message_bytes
 
     def registration(self) -> Registration:
         """ModelService, ready to be served."""
         return ModelService(self.use_cases, max_message_bytes=self._max_message_bytes).registration()
+
+    def import_registration(self) -> Registration:
+        """ImportService, ready to be served."""
+        return ImportService(self.imports).registration()

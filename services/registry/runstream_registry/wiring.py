@@ -152,6 +152,7 @@ def _services(parts: Parts) -> list[Registration]:
     models = parts.models
     return [
         models.registration(),
+        models.import_registration(),
         prompt_registration(parts.database, parts.clock, models.versions, models.searches),
         parts.promotions.registration(),
         parts.webhooks.registration(),
