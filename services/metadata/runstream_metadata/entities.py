@@ -87,6 +87,24 @@ class DatasetInput:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """A logged model that a run produced, and at which step; the model need not exist (MLflow)."""
+
+    model_id: str
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSummary:
+    """A dataset that runs of an experiment used; the context is empty when no link says one."""
+
+    experiment_id: int
+    name: str
+    digest: str
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
 class LatestMetric:
     """The latest point of one metric of a run."""
 
@@ -116,6 +134,8 @@ class Run:
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Sequence[LatestMetric] = ()
     inputs: Sequence[DatasetInput] = ()
+    model_input_ids: Sequence[str] = ()
+    model_outputs: Sequence[ModelOutput] = ()
 
 
 @dataclass(frozen=True, slots=True)

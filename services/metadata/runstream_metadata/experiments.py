@@ -19,7 +19,8 @@ from runstream_metadata.errors import (
 )
 from runstream_metadata.run_events import RunChange, run_changed
 from runstream_metadata.search import search_experiments
-from runstream_metadata.store import experiment_queries, experiment_repository
+from runstream_metadata.search.fields import DATASET_CONTEXT_TAG
+from runstream_metadata.store import experiment_queries, experiment_repository, input_repository
 from runstream_metadata.store.experiment_repository import StageChange
 from runstream_metadata.store.outbox_rows import insert_outbox_rows
 
@@ -30,11 +31,15 @@ if TYPE_CHECKING:
     from runstream_common.clock import Clock
     from runstream_common.database import Database
 
+    from runstream_metadata.entities import DatasetSummary
     from runstream_metadata.run_events import RunListener
     from runstream_metadata.search import ExperimentSearch
 
 CASCADE_BATCH_RUNS = 1_000
 """Runs that one statement of a deletion or restoration changes; keeps its memory bounded whatever the experiment."""
+
+MAX_DATASETS = 1_000
+"""Datasets that one list shows (MLflow)."""
 
 DEFAULT_EXPERIMENT_ID = 0
 """Experiment "Default", which every deployment has."""
@@ -138,6 +143,13 @@ class Experiments:
             driver = await self._database.raw(connection)
             found = await experiment_queries.select_experiments(driver, page.experiment_ids)
             return found, page.next_page_token
+
+    async def list_datasets(self, experiment_ids: Sequence[int]) -> list[DatasetSummary]:
+        """At most MAX_DATASETS datasets that runs of the experiments used, each once a context."""
+        async with self._database.driver() as connection:
+            return await input_repository.list_datasets(
+                connection, experiment_ids, DATASET_CONTEXT_TAG, MAX_DATASETS
+            )
 
     async def rename(self, experiment_id: int, name: str) -> Experiment:
         """Rename an active experiment; its own name is fine.

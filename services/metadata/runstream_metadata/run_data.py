@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from asyncpg import NotNullViolationError
+from asyncpg import NotNullViolationError, UniqueViolationError
 from runstream_common.database import retry_on_conflict
 from runstream_common.violations import Violations
 from runstream_contract import limits
 
 from runstream_metadata import rules
 from runstream_metadata.entities import RUN_NAME_TAG, Dataset, DatasetInput, LifecycleStage, Run
-from runstream_metadata.errors import ParamImmutable, RunDeleted, RunNotFound, TagNotFound
+from runstream_metadata.errors import OutputExists, ParamImmutable, RunDeleted, RunNotFound, TagNotFound
 from runstream_metadata.run_events import RunChange
 from runstream_metadata.runs import change_run
-from runstream_metadata.store import input_repository, run_queries, run_repository
+from runstream_metadata.store import input_repository, model_links, run_queries, run_repository
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,10 +24,14 @@ if TYPE_CHECKING:
     from runstream_common.clock import Clock
     from runstream_common.database import Database
 
+    from runstream_metadata.entities import ModelOutput
     from runstream_metadata.run_events import RunListener
 
 MAX_INPUTS = 1_000
-"""Datasets in one LogInputs."""
+"""Datasets, or models, in one LogInputs or LogOutputs."""
+
+MAX_MODEL_ID_LENGTH = 255
+"""Characters of the id of a linked model: it need not exist, nor have the form of one (MLflow)."""
 
 
 class RunData:
@@ -81,20 +85,44 @@ class RunData:
             raise TagNotFound(run_id, key)
         self._listener([run_id])
 
-    async def log_inputs(self, run_id: str, inputs: Sequence[DatasetInput]) -> None:
-        """Record datasets as inputs; a link that is there stays as it is, tags included.
+    async def log_inputs(
+        self, run_id: str, inputs: Sequence[DatasetInput], model_ids: Sequence[str] = ()
+    ) -> None:
+        """Record datasets and logged models as inputs; a link that is there stays as it is, tags included.
 
         Raises:
-            InvalidArgument: names, digests or tags are wrong.
+            InvalidArgument: names, digests, tags or ids are wrong.
             RunNotFound, RunDeleted: it needs an active run.
         """
-        _check_inputs(inputs)
+        _check_inputs(inputs, model_ids)
         unique: dict[tuple[str, str], DatasetInput] = {}
         for item in inputs:
             unique.setdefault((item.dataset.name, item.dataset.digest), item)
-        # Sorted, so that parallel writers insert datasets in one order.
+        # Sorted, so that parallel writers insert datasets and links in one order.
         ordered = [unique[identity] for identity in sorted(unique)]
-        await retry_on_conflict(lambda: self._write_inputs(run_id, ordered))
+        models = sorted(set(model_ids))
+        await retry_on_conflict(lambda: self._write_inputs(run_id, ordered, models))
+        self._listener([run_id])
+
+    async def log_outputs(self, run_id: str, outputs: Sequence[ModelOutput]) -> None:
+        """Record logged models that the run produced, all or nothing.
+
+        Raises:
+            InvalidArgument: ids are wrong.
+            OutputExists: a model is an output of the run already, or comes twice (MLflow).
+            RunNotFound, RunDeleted: it needs an active run.
+        """
+        violations = Violations()
+        if not outputs:
+            violations.add("models", "is required")
+        _check_model_ids("models", [output.model_id for output in outputs], violations)
+        violations.check()
+        async with self._database.driver() as connection:
+            await _active_experiment(connection, run_id)
+            try:
+                await model_links.insert_outputs(connection, run_id, outputs)
+            except UniqueViolationError as error:
+                raise OutputExists(run_id) from error
         self._listener([run_id])
 
     async def _write(self, run_id: str, params: dict[str, str], tags: dict[str, str]) -> None:
@@ -118,13 +146,24 @@ class RunData:
             connection, run_id, rule, RunChange.RUN_CHANGE_UPDATED, self._clock, active_only=True
         )
 
-    async def _write_inputs(self, run_id: str, inputs: Sequence[DatasetInput]) -> None:
+    async def _write_inputs(
+        self, run_id: str, inputs: Sequence[DatasetInput], model_ids: Sequence[str]
+    ) -> None:
         async with self._database.driver() as connection, connection.transaction():
-            checks = await run_queries.check_runs(connection, [run_id])
-            check = checks.get(run_id)
-            require_active(run_id, check.lifecycle_stage if check else None)
-            if check is not None and check.experiment_id is not None:
-                await input_repository.insert_inputs(connection, run_id, check.experiment_id, inputs)
+            experiment_id = await _active_experiment(connection, run_id)
+            if inputs:
+                await input_repository.insert_inputs(connection, run_id, experiment_id, inputs)
+            if model_ids:
+                await model_links.insert_inputs(connection, run_id, model_ids)
+
+
+async def _active_experiment(connection: Connection, run_id: str) -> int:
+    """The experiment of an active run; raises as ``require_active`` does."""
+    check = (await run_queries.check_runs(connection, [run_id])).get(run_id)
+    if check is None or check.experiment_id is None:
+        raise RunNotFound(run_id)
+    require_active(run_id, check.lifecycle_stage)
+    return check.experiment_id
 
 
 def require_active(run_id: str, stage: LifecycleStage | None) -> None:
@@ -146,15 +185,21 @@ def _conflicts(stored: Mapping[str, str], params: Mapping[str, str]) -> dict[str
     }
 
 
-def _check_inputs(inputs: Sequence[DatasetInput]) -> None:
+def _check_inputs(inputs: Sequence[DatasetInput], model_ids: Sequence[str]) -> None:
     violations = Violations()
     rules.at_most("datasets", inputs, MAX_INPUTS, violations)
-    if not inputs:
-        violations.add("datasets", "is required")
     for index, item in enumerate(inputs):
         _check_dataset(f"datasets[{index}].dataset", item.dataset, violations)
         rules.input_tags(f"datasets[{index}].tags", item.tags.items(), violations)
+    _check_model_ids("model_ids", model_ids, violations)
     violations.check()
+
+
+def _check_model_ids(field: str, model_ids: Sequence[str], violations: Violations) -> None:
+    rules.at_most(field, model_ids, MAX_INPUTS, violations)
+    for index, model_id in enumerate(model_ids):
+        if not 1 <= len(model_id) <= MAX_MODEL_ID_LENGTH:
+            violations.add(f"{field}[{index}]", f"needs 1 to {MAX_MODEL_ID_LENGTH} characters")
 
 
 def _check_dataset(field: str, dataset: Dataset, violations: Violations) -> None:

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from runstream_common.errors import InvalidArgument
 from runstream_contract.ids import new_run_id
-from runstream_metadata.entities import Dataset, DatasetInput
-from runstream_metadata.errors import ParamImmutable, RunDeleted, RunNotFound, TagNotFound
+from runstream_metadata.entities import Dataset, DatasetInput, DatasetSummary, ModelOutput
+from runstream_metadata.errors import OutputExists, ParamImmutable, RunDeleted, RunNotFound, TagNotFound
 from runstream_proto.events.v1.run_changed_pb2 import RunChange
 
 
@@ -134,6 +134,8 @@ async def test_writes_need_an_active_run(make_run, run_data, runs):
             run_data.log_batch(run_id, [], [("mlflow.runName", "x")]),
             run_data.delete_tag(run_id, "t"),
             run_data.log_inputs(run_id, [dataset]),
+            run_data.log_inputs(run_id, []),
+            run_data.log_outputs(run_id, [ModelOutput("m-1")]),
         ):
             with pytest.raises(error):
                 await call
@@ -181,3 +183,57 @@ async def test_wrong_inputs_name_their_field(make_run, run_data):
         "datasets[1].dataset.digest",
         "datasets[2].tags[0].value",
     ]
+
+
+async def test_models_are_inputs_once_and_need_not_exist(make_run, run_data, runs):
+    run, other = await make_run(), await make_run()
+    await run_data.log_inputs(run.run_id, [], ["m-b", "m-a", "m-b"])
+    await run_data.log_inputs(run.run_id, [DatasetInput(Dataset("d", "1", "local", ""))], ["m-a", "m-c"])
+    await run_data.log_outputs(other.run_id, [ModelOutput("m-a")])
+
+    found, neighbour = await runs.get_many([run.run_id, other.run_id])
+    assert (found.model_input_ids, found.model_outputs) == (["m-a", "m-b", "m-c"], ())
+    assert [item.dataset.name for item in found.inputs] == ["d"]
+    assert (neighbour.model_input_ids, neighbour.model_outputs) == ((), [ModelOutput("m-a")])
+
+
+async def test_an_output_comes_once_and_all_or_nothing(make_run, run_data, runs):
+    run = await make_run()
+    await run_data.log_outputs(run.run_id, [ModelOutput("m-b", 3), ModelOutput("m-a", -1)])
+    for again in (
+        [ModelOutput("m-c"), ModelOutput("m-b", 4)],
+        [ModelOutput("m-c"), ModelOutput("m-c")],
+    ):
+        with pytest.raises(OutputExists):
+            await run_data.log_outputs(run.run_id, again)
+
+    found = (await runs.get(run.run_id)).model_outputs
+    assert found == [ModelOutput("m-b", 3), ModelOutput("m-a", -1)]
+
+
+async def test_wrong_models_name_their_field(make_run, run_data):
+    run = await make_run()
+    for call, field in (
+        (run_data.log_outputs(run.run_id, []), "models"),
+        (run_data.log_outputs(run.run_id, [ModelOutput("m-a"), ModelOutput("")]), "models[1]"),
+        (run_data.log_inputs(run.run_id, [], ["x" * 256]), "model_ids[0]"),
+        (run_data.log_inputs(run.run_id, [], ["x"] * 1_001), "model_ids"),
+    ):
+        with pytest.raises(InvalidArgument) as refused:
+            await call
+        assert [violation.field for violation in refused.value.violations] == [field]
+
+
+async def test_datasets_are_listed_once_a_context(make_run, run_data, experiments):
+    runs = [await make_run() for _ in range(3)]
+    train, plain = {"mlflow.data.context": "train"}, {"other": "x"}
+    for run, tags in zip(runs, (train, train, plain), strict=True):
+        await run_data.log_inputs(run.run_id, [DatasetInput(Dataset("iris", "1", "local", ""), tags)])
+    await run_data.log_inputs(runs[0].run_id, [DatasetInput(Dataset("wine", "2", "local", ""))])
+
+    assert await experiments.list_datasets([0, 4711]) == [
+        DatasetSummary(0, "iris", "1", ""),
+        DatasetSummary(0, "iris", "1", "train"),
+        DatasetSummary(0, "wine", "2", ""),
+    ]
+    assert await experiments.list_datasets([4711]) == []

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 # ruff: noqa: N802, ARG002 - names and signatures are gRPC's
 
+MAX_LISTED_EXPERIMENTS = 20
+"""Experiments of one ListDatasets (MLflow's search of datasets)."""
+
 
 class ExperimentService(pb_grpc.ExperimentServiceServicer):
     """Experiments over gRPC."""
@@ -92,6 +95,7 @@ class ExperimentService(pb_grpc.ExperimentServiceServicer):
                 view_type=mapping.view_type(request.view_type),
                 page_size=request.page_size,
                 page_token=request.page_token,
+                mlflow_strict=request.mlflow_grammar_only,
             )
         )
         return pb.SearchExperimentsResponse(
@@ -115,3 +119,16 @@ class ExperimentService(pb_grpc.ExperimentServiceServicer):
             raise InvalidArgument.of("key", "is required")
         await self._experiments.delete_tag(rules.experiment_id(request.experiment_id), request.key)
         return pb.DeleteExperimentTagResponse()
+
+    async def ListDatasets(
+        self, request: pb.ListDatasetsRequest, context: Context
+    ) -> pb.ListDatasetsResponse:
+        """List what runs used."""
+        if not 1 <= len(request.experiment_ids) <= MAX_LISTED_EXPERIMENTS:
+            raise InvalidArgument.of("experiment_ids", f"needs 1 to {MAX_LISTED_EXPERIMENTS} ids")
+        experiment_ids = [
+            rules.experiment_id(text, f"experiment_ids[{index}]")
+            for index, text in enumerate(request.experiment_ids)
+        ]
+        found = await self._experiments.list_datasets(experiment_ids)
+        return pb.ListDatasetsResponse(datasets=[mapping.dataset_summary_message(item) for item in found])

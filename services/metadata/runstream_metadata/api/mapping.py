@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING
 from runstream_common.bus.messages import Position
 from runstream_common.errors import InvalidArgument, PlatformError
 from runstream_common.rpc.status import status_code
+from runstream_proto.metadata.v1 import experiment_service_pb2 as experiments_pb
 from runstream_proto.metadata.v1 import run_service_pb2 as pb
 from runstream_proto.metadata.v1 import types_pb2 as types
 
-from runstream_metadata.entities import Dataset, DatasetInput, Experiment, Run, RunCheck, RunStatus, ViewType
+from runstream_metadata.entities import (
+    Dataset,
+    DatasetInput,
+    DatasetSummary,
+    Experiment,
+    Run,
+    RunCheck,
+    RunStatus,
+    ViewType,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -124,6 +134,10 @@ def run_message(run: Run) -> types.Run:
         params=key_values(run.params),
         tags=key_values(run.tags),
         inputs=[_input_message(item) for item in run.inputs],
+        model_input_ids=run.model_input_ids,
+        model_outputs=[
+            types.ModelOutput(model_id=output.model_id, step=output.step) for output in run.model_outputs
+        ],
     )
 
 
@@ -144,6 +158,16 @@ def check_message(check: RunCheck) -> pb.RunCheck:
         run_id=check.run_id,
         lifecycle_stage=types.LifecycleStage.ValueType(check.lifecycle_stage or 0),
         experiment_id="" if check.experiment_id is None else str(check.experiment_id),
+    )
+
+
+def dataset_summary_message(summary: DatasetSummary) -> experiments_pb.DatasetSummary:
+    """A dataset that runs used."""
+    return experiments_pb.DatasetSummary(
+        experiment_id=str(summary.experiment_id),
+        name=summary.name,
+        digest=summary.digest,
+        context=summary.context,
     )
 
 

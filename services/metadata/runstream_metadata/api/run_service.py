@@ -15,7 +15,7 @@ from runstream_proto.metadata.v1 import run_service_pb2_grpc as pb_grpc
 from runstream_metadata import rules
 from runstream_metadata.api import mapping
 from runstream_metadata.api.new_run import new_run, new_run_or_error
-from runstream_metadata.entities import NewRun
+from runstream_metadata.entities import ModelOutput, NewRun
 from runstream_metadata.runs import RunUpdate
 from runstream_metadata.search.requests import MAX_EXPERIMENTS, RunSearch
 from runstream_metadata.watching import watch_run
@@ -139,10 +139,16 @@ class RunService(pb_grpc.RunServiceServicer):
         return pb.DeleteTagResponse()
 
     async def LogInputs(self, request: pb.LogInputsRequest, context: Context) -> pb.LogInputsResponse:
-        """Record datasets."""
+        """Record datasets and models as inputs."""
         inputs = [mapping.dataset_input(item) for item in request.datasets]
-        await self._use.data.log_inputs(rules.run_id(request.run_id), inputs)
+        await self._use.data.log_inputs(rules.run_id(request.run_id), inputs, list(request.model_ids))
         return pb.LogInputsResponse()
+
+    async def LogOutputs(self, request: pb.LogOutputsRequest, context: Context) -> pb.LogOutputsResponse:
+        """Record models as outputs."""
+        outputs = [ModelOutput(item.model_id, item.step) for item in request.models]
+        await self._use.data.log_outputs(rules.run_id(request.run_id), outputs)
+        return pb.LogOutputsResponse()
 
     async def SearchRuns(self, request: pb.SearchRunsRequest, context: Context) -> pb.SearchRunsResponse:
         """One page of a search, after waiting for what must be visible."""
@@ -222,4 +228,5 @@ def _search(request: pb.SearchRunsRequest) -> RunSearch:
         view_type=mapping.view_type(request.view_type),
         page_size=request.page_size,
         page_token=request.page_token,
+        mlflow_strict=request.mlflow_grammar_only,
     )

@@ -1,9 +1,11 @@
-"""Writing the datasets that runs used."""
+"""The datasets that runs used: written, and listed by experiment."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
+
+from runstream_metadata.entities import DatasetSummary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,27 @@ JOIN metadata.dataset AS d ON d.experiment_id = $1 AND d.name = new.name AND d.d
 ORDER BY d.dataset_id
 ON CONFLICT (run_id, dataset_id) DO NOTHING
 """
+
+
+SELECT_SUMMARIES = """
+SELECT DISTINCT d.experiment_id, d.name, d.digest, coalesce(i.tags ->> $2, '') AS context
+FROM metadata.dataset AS d JOIN metadata.run_input AS i USING (dataset_id)
+WHERE d.experiment_id = ANY($1::bigint[])
+ORDER BY 1, 2, 3, 4 LIMIT $3
+"""
+
+
+async def list_datasets(
+    connection: Connection, experiment_ids: Sequence[int], context_tag: str, limit: int
+) -> list[DatasetSummary]:
+    """The datasets that runs of the experiments used, each once a context.
+
+    Args:
+        context_tag: the tag of a link that says the context.
+        limit: most datasets.
+    """
+    rows = await connection.fetch(SELECT_SUMMARIES, experiment_ids, context_tag, limit)
+    return [DatasetSummary(*row) for row in rows]
 
 
 async def insert_inputs(

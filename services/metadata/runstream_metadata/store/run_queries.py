@@ -12,9 +12,11 @@ from runstream_metadata.entities import (
     DatasetInput,
     LatestMetric,
     LifecycleStage,
+    ModelOutput,
     Run,
     RunCheck,
 )
+from runstream_metadata.store.model_links import Role
 from runstream_metadata.store.run_rows import RUN_COLUMNS, STAGES, run_from_row
 
 if TYPE_CHECKING:
@@ -61,6 +63,12 @@ ORDER BY d.dataset_id
 """
 
 
+# Roles are those of model_links.Role.
+SELECT_MODELS = """
+SELECT run_id, role, model_id, step FROM metadata.run_model WHERE run_id = ANY($1::uuid[]) ORDER BY link_id
+"""
+
+
 async def select_runs(connection: Connection, run_ids: Sequence[str]) -> list[Run]:
     """The runs that exist, in the given order, without tags, params, metrics and inputs."""
     rows = await connection.fetch(SELECT_RUNS, run_ids)
@@ -82,7 +90,7 @@ async def check_runs(connection: Connection, run_ids: Iterable[str]) -> dict[str
 
 
 async def with_data(connection: Connection, runs: Sequence[Run]) -> list[Run]:
-    """The same runs with tags, params, latest metrics and inputs: four statements whatever their number."""
+    """The same runs with tags, params, latest metrics, inputs and models: five statements whatever their number."""
     if not runs:
         return []
     run_ids = [run.run_id for run in runs]
@@ -90,6 +98,8 @@ async def with_data(connection: Connection, runs: Sequence[Run]) -> list[Run]:
     params = _texts_by_run(await connection.fetch(SELECT_PARAMS, run_ids))
     metrics = _metrics_by_run(await connection.fetch(SELECT_METRICS, run_ids))
     inputs = _inputs_by_run(await connection.fetch(SELECT_INPUTS, run_ids))
+    models = await connection.fetch(SELECT_MODELS, run_ids)
+    model_inputs, model_outputs = _model_inputs_by_run(models), _model_outputs_by_run(models)
     return [
         dataclasses.replace(
             run,
@@ -98,6 +108,8 @@ async def with_data(connection: Connection, runs: Sequence[Run]) -> list[Run]:
             params=params.get(run.run_id, {}),
             metrics=metrics.get(run.run_id, ()),
             inputs=inputs.get(run.run_id, ()),
+            model_input_ids=model_inputs.get(run.run_id, ()),
+            model_outputs=model_outputs.get(run.run_id, ()),
         )
         for run in runs
     ]
@@ -157,3 +169,19 @@ def _inputs_by_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[DatasetI
         tags = dict(sorted(json.loads(row["tags"]).items()))
         inputs.setdefault(row["run_id"].hex, []).append(DatasetInput(dataset, tags))
     return inputs
+
+
+def _model_inputs_by_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["role"] == Role.INPUT:
+            found.setdefault(row["run_id"].hex, []).append(row["model_id"])
+    return found
+
+
+def _model_outputs_by_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[ModelOutput]]:
+    found: dict[str, list[ModelOutput]] = {}
+    for row in rows:
+        if row["role"] == Role.OUTPUT:
+            found.setdefault(row["run_id"].hex, []).append(ModelOutput(row["model_id"], row["step"]))
+    return found
