@@ -26,6 +26,8 @@ _SAFE_TO_REPEAT = {
     "metadata": [
         "runstream.metadata.v1.ExperimentService/GetExperiment",
         "runstream.metadata.v1.ExperimentService/SearchExperiments",
+        # Each run carries its id.
+        "runstream.metadata.v1.RunService/BatchCreateRuns",
         "runstream.metadata.v1.RunService/CheckRuns",
         "runstream.metadata.v1.RunService/GetRun",
         "runstream.metadata.v1.RunService/GetRuns",

@@ -22,6 +22,8 @@ class Batcher(Generic[ItemT, AnswerT]):
             raises goes to every item of the batch.
         max_items: most items of one batch.
         max_in_flight: batches on their way at once.
+        size_of: bytes of an item; None when only their number counts.
+        max_bytes: most bytes of one batch; an item that is larger goes alone.
     """
 
     def __init__(
@@ -30,8 +32,12 @@ class Batcher(Generic[ItemT, AnswerT]):
         *,
         max_items: int = 1_000,
         max_in_flight: int = 1,
+        size_of: Callable[[ItemT], int] | None = None,
+        max_bytes: int = 0,
     ) -> None:
         self._send = send
+        self._size_of = size_of
+        self._max_bytes = max_bytes
         self._max_items = max_items
         self._max_in_flight = max_in_flight
         self._waiting: list[tuple[ItemT, asyncio.Future[AnswerT]]] = []
@@ -56,10 +62,22 @@ class Batcher(Generic[ItemT, AnswerT]):
     def _start(self) -> None:
         self._scheduled = False
         while self._waiting and len(self._tasks) < self._max_in_flight:
-            batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
+            count = self._count_that_fits()
+            batch, self._waiting = self._waiting[:count], self._waiting[count:]
             task = asyncio.create_task(self._deliver(batch))
             self._tasks.add(task)
             task.add_done_callback(self._finished)
+
+    def _count_that_fits(self) -> int:
+        most = min(len(self._waiting), self._max_items)
+        if self._size_of is None:
+            return most
+        total_bytes = 0
+        for index in range(most):
+            total_bytes += self._size_of(self._waiting[index][0])
+            if total_bytes > self._max_bytes:
+                return max(index, 1)
+        return most
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

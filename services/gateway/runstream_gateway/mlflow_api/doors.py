@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from runstream_gateway.mlflow_api import experiments, runs, server_info
+from runstream_gateway.mlflow_api import (
+    experiments,
+    metric_histories,
+    run_writes,
+    runs,
+    server_info,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +22,15 @@ if TYPE_CHECKING:
 
 def mlflow_routes(backends: Backends) -> list[Route]:
     """Routes of all areas."""
-    return with_twins([*server_info.routes(), *experiments.routes(backends), *runs.routes(backends)])
+    return with_twins(
+        [
+            *server_info.routes(),
+            *experiments.routes(backends),
+            *runs.routes(backends),
+            *run_writes.routes(backends),
+            *metric_histories.routes(backends),
+        ]
+    )
 
 
 def with_twins(routes: Iterable[Route]) -> list[Route]:
