@@ -25,3 +25,20 @@ def json_reply(value: Any, *, status: int = 200, headers: Mapping[str, str] | No
     """
     body = value if isinstance(value, bytes) else _encode(value)
     return Response(body, status_code=status, headers=dict(headers or {}), media_type=JSON)
+
+
+class PackedResponse(Response):
+    """An answer that is at hand as gzip too; the edge sends what the client takes.
+
+    Args:
+        body: the answer as it is.
+        packed: the same as gzip; None when it does not pay.
+        headers: further headers.
+        media_type: content type, with its charset.
+    """
+
+    def __init__(
+        self, body: bytes, packed: bytes | None, *, headers: Mapping[str, str], media_type: str
+    ) -> None:
+        super().__init__(body, headers={**headers, "Content-Type": media_type})
+        self.packed = packed

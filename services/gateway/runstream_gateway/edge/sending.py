@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runstream_gateway.edge.compression import LEAST_BYTES, accepts_gzip, gzipped, is_worth_it
+from runstream_gateway.replies import PackedResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +48,8 @@ async def send_response(
         return
     headers = [*response.raw_headers, *extra]
     if len(body) >= LEAST_BYTES:
-        body, headers = await _negotiated(body, headers, asked)
+        packed = response.packed if isinstance(response, PackedResponse) else None
+        body, headers = await _negotiated(body, packed, headers, asked)
     start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": b"" if response.status_code in _NO_BODY else body})
@@ -57,7 +59,7 @@ async def send_response(
 
 
 async def _negotiated(
-    body: bytes, headers: list[Header], asked: Mapping[bytes, bytes]
+    body: bytes, packed: bytes | None, headers: list[Header], asked: Mapping[bytes, bytes]
 ) -> tuple[bytes, list[Header]]:
     known = dict(headers)
     if b"content-encoding" in known or not is_worth_it(known.get(b"content-type", b"")):
@@ -65,7 +67,8 @@ async def _negotiated(
     headers = [*headers, _VARY]
     if not accepts_gzip(asked.get(b"accept-encoding", b"")):
         return body, headers
-    packed = await gzipped(body)
+    if packed is None:
+        packed = await gzipped(body)
     headers = [header for header in headers if header[0] != b"content-length"]
     headers += [(b"content-length", str(len(packed)).encode()), (b"content-encoding", b"gzip")]
     return packed, headers

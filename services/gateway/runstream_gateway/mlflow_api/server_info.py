@@ -20,6 +20,8 @@ def routes() -> list[Route]:
         Route("GET", "/health", health),
         Route("GET", "/version", version),
         Route("GET", "/api/3.0/mlflow/server-info", server_info),
+        Route("GET", "/ajax-api/3.0/mlflow/ui-telemetry", no_telemetry),
+        Route("POST", "/ajax-api/3.0/mlflow/ui-telemetry", drop_telemetry),
     ]
 
 
@@ -48,3 +50,15 @@ async def server_info(request: Request) -> Response:
             "features_enabled": {"gateway": False},
         }
     )
+
+
+async def no_telemetry(request: Request) -> Response:
+    """Tells the UI to send nothing about how it is used."""
+    del request
+    return json_reply({"disable_ui_telemetry": True, "disable_ui_events": [], "ui_rollout_percentage": 0})
+
+
+async def drop_telemetry(request: Request) -> Response:
+    """A page that was loaded elsewhere may send all the same: it is thrown away."""
+    del request
+    return json_reply({"status": "disabled"})
