@@ -76,6 +76,11 @@ def experiment_missing(experiment_id: str | int) -> MlflowException:
     return missing(f"No Experiment with id={experiment_id} exists")
 
 
+def logged_model_missing(model_id: str) -> MlflowException:
+    """The 404 for a logged model that does not exist."""
+    return missing(f"Logged model with ID '{model_id}' not found.")
+
+
 def not_active(kind: str, identity: str) -> MlflowException:
     """The 400 for a write to what is deleted.
 
@@ -104,7 +109,7 @@ def _experiment_deleted(refusal: errors.PlatformError) -> MlflowException:
 
 
 def _logged_model_missing(refusal: errors.PlatformError) -> MlflowException:
-    return missing(f"Logged model with ID '{refusal.metadata.get('model_id', '')}' not found.")
+    return logged_model_missing(refusal.metadata.get("model_id", ""))
 
 
 _IN_MLFLOWS_WORDS: dict[str, Wording] = {
