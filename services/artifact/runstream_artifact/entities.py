@@ -16,6 +16,7 @@ class OwnerKind(IntEnum):
     LOGGED_MODEL = 2
     MODEL_VERSION = 3
     TRACE = 4
+    PROXY = 5
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -114,6 +115,31 @@ class Upload:
     def part_bytes(self, number: int) -> int:
         """Size of one part; all but the last have the same."""
         return min(self.part_size_bytes, self.size_bytes - (number - 1) * self.part_size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUpload:
+    """A file on its way whose size and digest are not known."""
+
+    upload_id: str
+    owner: Owner
+    path: str
+    content_type: str
+    part_count: int
+    """Parts that were announced; 0: as many as come."""
+    store_upload_id: str
+    state: UploadState
+    digest: bytes | None
+    """Known once it is completed, as are the following two."""
+    size_bytes: int | None
+    completed_time_ms: int | None
+    expire_time_ms: int
+
+    @property
+    def object_key(self) -> str:
+        """Where the content is: under a key of the upload's own, which no request can write to once it is put together."""
+        # The last characters: ids begin with the time, which would put all of a day into one folder.
+        return f"blobs/open/{self.upload_id[-2:]}/{self.upload_id}"
 
 
 @dataclass(frozen=True, slots=True)

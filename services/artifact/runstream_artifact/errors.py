@@ -78,6 +78,15 @@ class ArtifactExists(FailedPrecondition):
         )
 
 
+class IsADirectory(FailedPrecondition):
+    """A file was asked for, and the path is a directory."""
+
+    default_reason = "IS_A_DIRECTORY"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path!r} is a directory, not a file", metadata={"path": path[:250]})
+
+
 class FileTooLarge(FailedPrecondition):
     """The file has more bytes than the caller wants to read."""
 

@@ -36,11 +36,21 @@ def new_file(path: str, size_bytes: int, digest: str, content_type: str, field: 
         raise InvalidArgument.of(f"{field}.size_bytes", f"must be 0 to {MAX_FILE_BYTES} (5 TiB)")
     if _DIGEST.fullmatch(digest) is None:
         raise InvalidArgument.of(f"{field}.digest", "must be a SHA-256: 64 lowercase hexadecimal characters")
+    media_type = content_type_of(checked, content_type, f"{field}.content_type")
+    return NewFile(checked, size_bytes, bytes.fromhex(digest), media_type)
+
+
+def content_type_of(path: str, content_type: str, field: str) -> str:
+    """The media type that was given, or what the path makes one think of.
+
+    Raises:
+        InvalidArgument: it has another form.
+    """
     if content_type and (
         len(content_type) > MAX_CONTENT_TYPE_LENGTH or _CONTENT_TYPE.fullmatch(content_type) is None
     ):
-        raise InvalidArgument.of(f"{field}.content_type", "must be a media type such as text/plain")
-    return NewFile(checked, size_bytes, bytes.fromhex(digest), content_type or _guessed(checked))
+        raise InvalidArgument.of(field, "must be a media type such as text/plain")
+    return content_type or _guessed(path)
 
 
 def check_together(files: Sequence[NewFile]) -> None:

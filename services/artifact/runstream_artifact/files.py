@@ -7,7 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from runstream_artifact.entities import Directory, StoredFile, Tree
-from runstream_artifact.errors import ArtifactNotFound, ContentDamaged, FileTooLarge
+from runstream_artifact.errors import ArtifactNotFound, ContentDamaged, FileTooLarge, IsADirectory
 from runstream_artifact.page_tokens import decode_token, encode_token
 from runstream_artifact.paths import base_name
 from runstream_artifact.signing import SIGNED_AT_ONCE
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runstream_common.database import Database
-    from runstream_common.object_store.api import ObjectStore, SignedRequest
+    from runstream_common.object_store.api import ObjectStore, SignedRequest, StoreAddress
 
     from runstream_artifact.entities import Blob, Entry, Owner
 
@@ -43,6 +43,22 @@ class Listing(NamedTuple):
     page_token: str
 
 
+class Wanted(NamedTuple):
+    """A file that a service hands on.
+
+    Args:
+        max_inline_bytes: largest content that comes along.
+        for_client: sign for the address by which clients reach the store.
+        expires_seconds: how long the request works; None takes the setting.
+    """
+
+    owner: Owner
+    path: str
+    max_inline_bytes: int
+    for_client: bool
+    expires_seconds: int | None
+
+
 class Files:
     """Use cases around visible files; owns their transactions.
 
@@ -54,6 +70,11 @@ class Files:
         self._database = database
         self._store = store
         self._url_seconds = url_seconds
+
+    @property
+    def store_address(self) -> StoreAddress:
+        """How the object store is reached."""
+        return self._store.address
 
     async def list(self, listing: Listing) -> tuple[Sequence[Entry], str]:
         """One page, and the token of the next; empty on the last one. A file, and what is not there, list as nothing.
@@ -148,6 +169,36 @@ class Files:
             downloads.append((file, request))
         return downloads
 
+    async def fetch(self, wanted: Wanted) -> tuple[StoredFile, bytes | SignedRequest]:
+        """A file with its content when that is small, else with a request for it.
+
+        Raises:
+            ArtifactNotFound: there is neither file nor directory.
+            IsADirectory: it is one.
+            ContentDamaged: the store does not have what was verified.
+        """
+        async with self._database.driver() as connection:
+            found = await file_queries.select_content(connection, wanted.owner, wanted.path)
+        if found is None:
+            await self.get(wanted.owner, wanted.path)
+            raise IsADirectory(wanted.path)
+        file, object_key = found
+        if file.size_bytes <= wanted.max_inline_bytes:
+            return file, await self._verified(file, object_key)
+        return file, self._store.sign_get(
+            object_key,
+            file_name=base_name(file.path),
+            content_type=file.content_type,
+            expires_seconds=wanted.expires_seconds or self._url_seconds,
+            for_service=not wanted.for_client,
+        )
+
+    async def _verified(self, file: StoredFile, object_key: str) -> bytes:
+        content = await self._store.read(object_key, file.size_bytes)
+        if content is None or hashlib.sha256(content).digest() != file.digest:
+            raise ContentDamaged(file.path)
+        return content
+
     async def read(self, owner: Owner, path: str, max_bytes: int) -> tuple[StoredFile, bytes]:
         """A file with its content, which is compared with the digest.
 
@@ -163,10 +214,7 @@ class Files:
         file = files[path]
         if file.size_bytes > max_bytes:
             raise FileTooLarge(path, file.size_bytes, max_bytes)
-        content = await self._store.read(blobs[file.digest].object_key, max_bytes)
-        if content is None or hashlib.sha256(content).digest() != file.digest:
-            raise ContentDamaged(path)
-        return file, content
+        return file, await self._verified(file, blobs[file.digest].object_key)
 
     async def _files_with_blobs(
         self, owner: Owner, paths: Sequence[str]

@@ -17,6 +17,7 @@ _ID_FORMS = {
     OwnerKind.LOGGED_MODEL: (re.compile(r"m-[0-9a-f]{32}"), "'m-' and 32 lowercase hexadecimal characters"),
     OwnerKind.MODEL_VERSION: (re.compile(r"[0-9a-f]{32}"), "32 lowercase hexadecimal characters"),
     OwnerKind.TRACE: (re.compile(r"tr-[0-9a-f]{32}"), "'tr-' and 32 lowercase hexadecimal characters"),
+    OwnerKind.PROXY: (re.compile(r"rest"), "'rest'"),
 }
 
 
@@ -27,7 +28,9 @@ def checked_owner(kind: int, owner_id: str, field: str = "owner") -> Owner:
         InvalidArgument: kind or id are missing or have another form.
     """
     if kind not in _ID_FORMS:
-        raise InvalidArgument.of(f"{field}.kind", "must be a run, logged model, model version or trace")
+        raise InvalidArgument.of(
+            f"{field}.kind", "must be a run, logged model, model version, trace or the proxy's rest"
+        )
     form, description = _ID_FORMS[OwnerKind(kind)]
     if form.fullmatch(owner_id) is None:
         raise InvalidArgument.of(f"{field}.id", f"must be {description}")
@@ -37,7 +40,8 @@ def checked_owner(kind: int, owner_id: str, field: str = "owner") -> Owner:
 class Owners:
     """Tells whether owners take new files.
 
-    Runs are checked. Logged models, model versions and traces belong to services that write on their own behalf.
+    Runs are checked. Logged models, model versions and traces belong to services that write on their own behalf, the rest of
+    the proxy's tree to nobody.
     """
 
     def __init__(self, runs: RunStates) -> None:

@@ -28,25 +28,36 @@ _DEVICE_NAMES = frozenset(
 )
 
 
-def file_path(text: str, field: str = "path") -> str:
+def file_path(text: str, field: str = "path", *, portable: bool = True) -> str:
     """The path of a file, normalised.
+
+    Args:
+        text: as given.
+        field: named by errors.
+        portable: whether every system must be able to hold it; what only some can is no danger here, and to look for it
+            no mistake.
 
     Raises:
         InvalidArgument: naming the field and what is wrong.
     """
     if not text:
         raise InvalidArgument.of(field, "is required", reason="INVALID_PATH")
-    return _checked(text, field)
+    return _checked(text, field, portable=portable)
 
 
-def directory_path(text: str, field: str = "path") -> str:
+def directory_path(text: str, field: str = "path", *, portable: bool = True) -> str:
     """The path of a file or directory, normalised; empty for the root. One slash at the end is taken off.
+
+    Args:
+        text: as given.
+        field: named by errors.
+        portable: see ``file_path``.
 
     Raises:
         InvalidArgument: naming the field and what is wrong.
     """
     text = text.removesuffix("/") if len(text) > 1 else text
-    return _checked(text, field) if text else ""
+    return _checked(text, field, portable=portable) if text else ""
 
 
 def below(path: str) -> tuple[str, str]:
@@ -96,10 +107,10 @@ def check_length(path: str, field: str) -> None:
         raise _invalid(field, f"has {size} bytes in UTF-8, at most {MAX_PATH_BYTES} are allowed")
 
 
-def _checked(text: str, field: str) -> str:
+def _checked(text: str, field: str, *, portable: bool) -> str:
     # Before it is normalised: that takes time in proportion to the length.
     check_length(text, field)
-    problem = _character_problem(text)
+    problem = _character_problem(text, portable=portable)
     if problem:
         raise _invalid(field, problem)
     path = unicodedata.normalize("NFC", text)
@@ -107,15 +118,15 @@ def _checked(text: str, field: str) -> str:
     if path.startswith("/"):
         raise _invalid(field, "must be relative: it begins with '/'")
     for name in path.split("/"):
-        problem = _name_problem(name)
+        problem = _name_problem(name) or (_portability_problem(name) if portable else None)
         if problem:
             raise _invalid(field, problem)
     return path
 
 
-def _character_problem(text: str) -> str | None:
+def _character_problem(text: str, *, portable: bool) -> str | None:
     for character in text:
-        if character == "\\":
+        if character == "\\" and portable:
             return "must not hold a backslash; names are separated by '/'"
         code = ord(character)
         if unicodedata.category(character) == "Cc":
@@ -135,6 +146,10 @@ def _name_problem(name: str) -> str | None:
     size = len(name.encode())
     if size > MAX_NAME_BYTES:
         return f"holds a name of {size} bytes in UTF-8, at most {MAX_NAME_BYTES} are allowed"
+    return None
+
+
+def _portability_problem(name: str) -> str | None:
     if name.endswith((".", " ")):
         return f"must not hold a name that ends with a dot or space: {name!r}; Windows would drop it"
     if name.partition(".")[0].rstrip(" ").upper() in _DEVICE_NAMES:

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from runstream_artifact.entities import Tree
-from runstream_artifact.errors import TreeSealed
+from runstream_artifact.errors import PathConflict, TreeSealed
 from runstream_artifact.paths import below
 from runstream_artifact.store import file_queries, tree_repository
 from runstream_artifact.store.outbox_rows import insert_outbox_row
@@ -32,6 +32,33 @@ async def lock_writable(connection: Connection, owner: Owner) -> LockedTree:
     if tree.sealed:
         raise TreeSealed(owner)
     return tree
+
+
+async def check_announced(connection: Connection, owner: Owner, paths: Sequence[str]) -> None:
+    """Refuse early what could not become visible as things are; storing it checks again, under the lock.
+
+    Raises:
+        TreeSealed: the tree can no longer change.
+        PathConflict: a path is a directory, or lies below a file.
+    """
+    found = await file_queries.select_tree(connection, owner)
+    if found is None:
+        return
+    tree_id, sealed = found
+    if sealed:
+        raise TreeSealed(owner)
+    await refuse_conflicts(connection, tree_id, paths)
+
+
+async def refuse_conflicts(connection: Connection, tree_id: int, paths: Sequence[str]) -> None:
+    """Refuse paths that cannot be files because of what is stored.
+
+    Raises:
+        PathConflict: a path is a directory, or lies below a file.
+    """
+    conflicts = await tree_repository.select_conflicts(connection, tree_id, paths)
+    for path, other in sorted(conflicts.items()):
+        raise PathConflict(path, other)
 
 
 async def store_files(

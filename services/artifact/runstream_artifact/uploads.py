@@ -11,12 +11,12 @@ from runstream_common.object_store.api import StoredPart
 
 from runstream_artifact.abandonment import discard
 from runstream_artifact.entities import StoredFile, Upload, UploadMethod
-from runstream_artifact.errors import PathConflict, TreeSealed, UploadNotFound
+from runstream_artifact.errors import UploadNotFound
 from runstream_artifact.file_rules import check_together
 from runstream_artifact.signing import UploadTicket, received_parts
-from runstream_artifact.store import blob_repository, file_queries, tree_repository, upload_repository
+from runstream_artifact.store import blob_repository, file_queries, upload_repository
 from runstream_artifact.tree_events import NewlyVisible
-from runstream_artifact.trees import lock_writable, store_files
+from runstream_artifact.trees import check_announced, lock_writable, refuse_conflicts, store_files
 from runstream_artifact.upload_plans import planned_upload, sent_key
 
 if TYPE_CHECKING:
@@ -125,11 +125,11 @@ class Uploads:
             if file.digest in blobs
         }
         if not known:
-            await _check_announced(connection, owner, [file.path for file in files])
+            await check_announced(connection, owner, [file.path for file in files])
             return {}
         async with connection.transaction():
             tree = await lock_writable(connection, owner)
-            await _refuse_conflicts(connection, tree.tree_id, [file.path for file in files])
+            await refuse_conflicts(connection, tree.tree_id, [file.path for file in files])
             there = await file_queries.select_files(connection, tree.tree_id, known)
             for path, file in there.items():
                 # Storing the same again changes nothing, so nothing is told of it.
@@ -216,20 +216,3 @@ def _check_sizes(files: Iterable[NewFile], blobs: dict[bytes, Blob]) -> None:
                 f"files[{index}].size_bytes",
                 f"is {file.size_bytes}, but content with this digest has {blob.size_bytes} bytes",
             )
-
-
-async def _check_announced(connection: Connection, owner: Owner, paths: Sequence[str]) -> None:
-    """Refuse early what could not become visible as things are; completing checks again, under the lock."""
-    found = await file_queries.select_tree(connection, owner)
-    if found is None:
-        return
-    tree_id, sealed = found
-    if sealed:
-        raise TreeSealed(owner)
-    await _refuse_conflicts(connection, tree_id, paths)
-
-
-async def _refuse_conflicts(connection: Connection, tree_id: int, paths: Sequence[str]) -> None:
-    conflicts = await tree_repository.select_conflicts(connection, tree_id, paths)
-    for path, other in sorted(conflicts.items()):
-        raise PathConflict(path, other)

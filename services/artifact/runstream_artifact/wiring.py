@@ -26,9 +26,12 @@ from runstream_artifact.files import Files
 from runstream_artifact.integrity import Integrity
 from runstream_artifact.jobs.expire_uploads import run_expire_uploads
 from runstream_artifact.metadata_client import MetadataClient
+from runstream_artifact.open_completion import OpenCompletion
+from runstream_artifact.open_uploads import OpenUploads
 from runstream_artifact.owners import Owners
 from runstream_artifact.run_states import RunStates
 from runstream_artifact.signing import Signer
+from runstream_artifact.small_writes import SmallWrites
 from runstream_artifact.store.signing_keys import select_or_insert_secret
 from runstream_artifact.store.tables import SCHEMA, outbox
 from runstream_artifact.transfers import Transfers
@@ -76,8 +79,9 @@ class Verification:
 
     name = "verification"
 
-    def __init__(self, checks: UploadChecks) -> None:
+    def __init__(self, checks: UploadChecks, open_completion: OpenCompletion) -> None:
         self.checks = checks
+        self.open_completion = open_completion
 
     async def start(self) -> None:
         """Begins with the first large upload."""
@@ -85,6 +89,7 @@ class Verification:
     async def stop(self) -> None:
         """End it; completing again begins anew."""
         await self.checks.stop()
+        await self.open_completion.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,7 @@ class Parts:
     store: ObjectStore
     lookup: RunLookup
     checks: UploadChecks
+    open_completion: OpenCompletion
 
 
 async def build(runtime: Runtime[ArtifactSettings]) -> Service:
@@ -124,7 +130,7 @@ async def build(runtime: Runtime[ArtifactSettings]) -> Service:
     expiry = UploadExpiry(parts.database, parts.store)
     runtime.tasks.spawn("outbox relay", relay.run())
     runtime.tasks.spawn("upload expiry", run_expire_uploads(expiry, settings.upload_expiry_interval_seconds))
-    verification = Verification(parts.checks)
+    verification = Verification(parts.checks, parts.open_completion)
     return Service([parts.database, bus, metadata, parts.store, verification, server], asyncapi=_asyncapi)
 
 
@@ -169,18 +175,31 @@ def build_parts(settings: ArtifactSettings, lookup: RunLookup, clock: Clock | No
         hashing_parallel=settings.hashing_parallel,
         wait_seconds=settings.completion_wait_seconds,
     )
-    return Parts(settings, clock, database, store, lookup, checks)
+    open_completion = OpenCompletion(
+        database,
+        store,
+        upload_rules(settings),
+        clock,
+        hashing_parallel=settings.hashing_parallel,
+        wait_seconds=settings.completion_wait_seconds,
+    )
+    return Parts(settings, clock, database, store, lookup, checks, open_completion)
 
 
-def use_cases(parts: Parts) -> ArtifactUseCases:
-    """What the handlers call."""
-    settings, clock, database, store = parts.settings, parts.clock, parts.database, parts.store
-    rules = UploadRules(
+def upload_rules(settings: ArtifactSettings) -> UploadRules:
+    """What the settings say of uploads."""
+    return UploadRules(
         threshold_bytes=settings.multipart_threshold_bytes,
         part_bytes=settings.multipart_part_bytes,
         url_seconds=settings.artifact_url_expiry_seconds,
         keep_seconds=settings.upload_expiry_hours * 3600.0,
     )
+
+
+def use_cases(parts: Parts) -> ArtifactUseCases:
+    """What the handlers call."""
+    settings, clock, database, store = parts.settings, parts.clock, parts.database, parts.store
+    rules = upload_rules(settings)
     runs = RunStates(
         parts.lookup,
         clock,
@@ -200,6 +219,9 @@ def use_cases(parts: Parts) -> ArtifactUseCases:
             parallel=settings.verification_parallel,
             hashing_parallel=settings.hashing_parallel,
         ),
+        open_uploads=OpenUploads(database, store, owners, rules),
+        open_completion=parts.open_completion,
+        small_writes=SmallWrites(database, store, owners, clock),
     )
 
 

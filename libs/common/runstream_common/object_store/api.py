@@ -49,6 +49,16 @@ class SignedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """How the store is reached."""
+
+    service_url: str
+    """What requests signed for services begin with; without a host (``http://:5072``) the host is that of whoever signs."""
+    clients_reach_it: bool
+    """Whether clients reach it by themselves: it has a public address."""
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectStat:
     """What the store knows of an object without reading it."""
 
@@ -143,7 +153,15 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def sign_get(self, key: str, *, file_name: str, content_type: str, expires_seconds: int) -> SignedRequest:
+    def sign_get(
+        self,
+        key: str,
+        *,
+        file_name: str,
+        content_type: str,
+        expires_seconds: int,
+        for_service: bool = False,
+    ) -> SignedRequest:
         """A GET, which takes a ``Range`` header on top of its own.
 
         Args:
@@ -151,6 +169,72 @@ class ObjectStore(Protocol):
             file_name: what a browser saves it as; any Unicode.
             content_type: media type of the answer; empty leaves the stored one.
             expires_seconds: 1 to ``MAX_EXPIRES_SECONDS``.
+            for_service: for the address by which services reach the store.
+        """
+        ...
+
+    @property
+    def address(self) -> StoreAddress:
+        """How it is reached; known after ``start``."""
+        ...
+
+    @property
+    def open_parts_need_length(self) -> bool:
+        """Whether a part of an open upload must be sent with a Content-Length."""
+        ...
+
+    async def put(self, key: str, content: bytes, *, sha256: bytes, content_type: str) -> None:
+        """Store a small object, durably.
+
+        Args:
+            key: where to; an object that is there is replaced.
+            content: all of it.
+            sha256: its digest.
+            content_type: media type, kept with the object.
+        """
+        ...
+
+    async def create_open(self, key: str, *, content_type: str, part_count: int) -> str:
+        """Open an upload of parts of any size (S3: at least ``MIN_PART_BYTES``, but the last); returns the store's id of it.
+        ``list_parts`` and ``abort_multipart`` take it too.
+
+        Args:
+            key: where the content goes when the upload is completed.
+            content_type: media type, kept with the object.
+            part_count: parts that will come; 0 when that is not known.
+        """
+        ...
+
+    def sign_open_part(
+        self, key: str, store_upload_id: str, number: int, *, expires_seconds: int, for_service: bool
+    ) -> SignedRequest:
+        """A PUT of one part of an open upload, of any content; sending a part again replaces it.
+
+        Args:
+            key: as given to ``create_open``.
+            store_upload_id: what ``create_open`` returned.
+            number: 1 to ``MAX_PARTS``.
+            expires_seconds: 1 to ``MAX_EXPIRES_SECONDS``.
+            for_service: for the address by which services reach the store.
+        """
+        ...
+
+    async def complete_open(
+        self, key: str, store_upload_id: str, parts: Sequence[StoredPart]
+    ) -> HashedContent | None:
+        """Put the parts of an open upload together; the object is at ``key`` afterwards, and no request can change it.
+
+        Args:
+            key: as given to ``create_open``.
+            store_upload_id: what ``create_open`` returned.
+            parts: numbers 1, 2, 3 and so on, as ``list_parts`` gave them.
+
+        Returns:
+            Digest and size, if the store itself found them out while it received the content; else it has to be read.
+
+        Raises:
+            UploadNotFound: no such upload; see ``complete_multipart``.
+            PartsNotAccepted: a part is missing, too small or not as listed.
         """
         ...
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from runstream_common.errors import FailedPrecondition, NotFound, Unavailable
+from runstream_common.errors import FailedPrecondition, NotFound, ResourceExhausted, Unavailable
 
 
 class ObjectStoreUnavailable(Unavailable):
     """The store cannot be reached or is failing; the same call may work later."""
 
     default_reason = "OBJECT_STORE_UNAVAILABLE"
+
+
+class ObjectStoreFull(ResourceExhausted):
+    """There is no room for more; reading and deleting still work."""
+
+    default_reason = "OBJECT_STORE_FULL"
 
 
 class ObjectStoreRefused(FailedPrecondition):

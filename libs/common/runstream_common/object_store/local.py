@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING
 import structlog
 
 from runstream_common.clock import SystemClock
-from runstream_common.object_store.api import HashedContent, ObjectStat, SignedRequest, StoreChecks
+from runstream_common.object_store.api import (
+    HashedContent,
+    ObjectStat,
+    SignedRequest,
+    StoreAddress,
+    StoreChecks,
+)
 from runstream_common.object_store.content_headers import get_query, part_headers, part_query, put_headers
 from runstream_common.object_store.errors import ObjectStoreUnavailable
 from runstream_common.object_store.local_folder import Folder
 from runstream_common.object_store.local_http import LocalHttpServer
-from runstream_common.object_store.local_signing import UrlSigner
+from runstream_common.object_store.local_open_uploads import OpenUploads
+from runstream_common.object_store.local_signing import OPEN_UPLOAD, UrlSigner
 from runstream_common.object_store.local_uploads import Uploads
 from runstream_common.object_store.workers import Workers
 
@@ -64,9 +71,15 @@ class LocalStore:
         self._serving = serving
         self._folder = Folder(root)
         self._uploads = Uploads(self._folder)
+        self._open_uploads = OpenUploads(self._folder)
         self._workers = Workers(THREADS, place=f"the folder {root}")
         self._http = LocalHttpServer(
-            self._folder, self._uploads, self._workers, host=serving.host, port=serving.port
+            self._folder,
+            self._uploads,
+            self._open_uploads,
+            self._workers,
+            host=serving.host,
+            port=serving.port,
         )
         self._signer: UrlSigner | None = None
 
@@ -78,7 +91,21 @@ class LocalStore:
     @property
     def base_url(self) -> str:
         """What its URLs begin with."""
-        return self._serving.public_url.rstrip("/") or f"http://:{self._http.port}"
+        return self._serving.public_url.rstrip("/") or self._service_url
+
+    @property
+    def _service_url(self) -> str:
+        return f"http://:{self._http.port}"
+
+    @property
+    def address(self) -> StoreAddress:
+        """See ``ObjectStore.address``; clients that know the gateway alone need not reach this port."""
+        return StoreAddress(self._service_url, clients_reach_it=False)
+
+    @property
+    def open_parts_need_length(self) -> bool:
+        """See ``ObjectStore.open_parts_need_length``."""
+        return False
 
     async def start(self) -> None:
         """Make the folder, get the secret and serve."""
@@ -117,20 +144,42 @@ class LocalStore:
         headers = part_headers(size_bytes=size_bytes, crc32_base64=crc32_base64)
         return self._sign("PUT", key, headers, part_query(store_upload_id, number), expires_seconds)
 
-    def sign_get(self, key: str, *, file_name: str, content_type: str, expires_seconds: int) -> SignedRequest:
+    def sign_get(
+        self,
+        key: str,
+        *,
+        file_name: str,
+        content_type: str,
+        expires_seconds: int,
+        for_service: bool = False,
+    ) -> SignedRequest:
         """See ``ObjectStore.sign_get``."""
         query = get_query(file_name=file_name, content_type=content_type)
-        return self._sign("GET", key, {}, query, expires_seconds)
+        return self._sign("GET", key, {}, query, expires_seconds, for_service=for_service)
+
+    def sign_open_part(
+        self, key: str, store_upload_id: str, number: int, *, expires_seconds: int, for_service: bool
+    ) -> SignedRequest:
+        """See ``ObjectStore.sign_open_part``."""
+        query = part_query(store_upload_id, number)
+        return self._sign("PUT", key, {}, query, expires_seconds, for_service=for_service)
 
     def _sign(
-        self, method: str, key: str, headers: dict[str, str], query: dict[str, str], expires_seconds: int
+        self,
+        method: str,
+        key: str,
+        headers: dict[str, str],
+        query: dict[str, str],
+        expires_seconds: int,
+        *,
+        for_service: bool = False,
     ) -> SignedRequest:
         if self._signer is None:
             raise ObjectStoreUnavailable("the object store is not started")
         return self._signer.sign(
             method,
             key,
-            base_url=self.base_url,
+            base_url=self._service_url if for_service else self.base_url,
             headers=headers,
             query=query,
             expires_seconds=expires_seconds,
@@ -147,9 +196,36 @@ class LocalStore:
         """See ``ObjectStore.create_multipart``."""
         return await self._workers.run("write", self._uploads.create, size_bytes, part_size_bytes)
 
+    async def put(
+        self,
+        key: str,
+        content: bytes,
+        *,
+        sha256: bytes,  # noqa: ARG002 - nothing comes between us and the disk
+        content_type: str,  # noqa: ARG002 - files have none
+    ) -> None:
+        """See ``ObjectStore.put``."""
+        await self._workers.run("write", self._folder.put, key, content)
+
+    async def create_open(
+        self,
+        key: str,  # noqa: ARG002 - the upload is bound to it by the signature of its parts
+        *,
+        content_type: str,  # noqa: ARG002 - files have none
+        part_count: int,
+    ) -> str:
+        """See ``ObjectStore.create_open``."""
+        return await self._workers.run("write", self._open_uploads.create, part_count)
+
+    async def complete_open(
+        self, key: str, store_upload_id: str, parts: Sequence[StoredPart]
+    ) -> HashedContent | None:
+        """See ``ObjectStore.complete_open``."""
+        return await self._workers.run("write", self._open_uploads.complete, store_upload_id, parts, key)
+
     async def list_parts(self, key: str, store_upload_id: str) -> list[StoredPart]:  # noqa: ARG002
         """See ``ObjectStore.list_parts``."""
-        return await self._workers.run("read", self._uploads.parts, store_upload_id)
+        return await self._workers.run("read", self._of(store_upload_id).parts, store_upload_id)
 
     async def complete_multipart(self, key: str, store_upload_id: str, parts: Sequence[StoredPart]) -> None:
         """See ``ObjectStore.complete_multipart``."""
@@ -157,7 +233,10 @@ class LocalStore:
 
     async def abort_multipart(self, key: str, store_upload_id: str) -> None:  # noqa: ARG002
         """See ``ObjectStore.abort_multipart``."""
-        await self._workers.run("delete", self._uploads.abort, store_upload_id)
+        await self._workers.run("delete", self._of(store_upload_id).abort, store_upload_id)
+
+    def _of(self, store_upload_id: str) -> Uploads | OpenUploads:
+        return self._open_uploads if store_upload_id.startswith(OPEN_UPLOAD) else self._uploads
 
     async def stat(self, key: str) -> ObjectStat | None:
         """See ``ObjectStore.stat``; no checksum is kept beside the file."""

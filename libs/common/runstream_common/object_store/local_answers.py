@@ -12,6 +12,7 @@ from aiohttp import web
 from runstream_common.object_store import metrics
 from runstream_common.object_store.errors import (
     ChecksumMismatch,
+    ObjectStoreFull,
     ObjectStoreRefused,
     ObjectStoreUnavailable,
     UploadNotFound,
@@ -66,6 +67,8 @@ def refusal_for(error: PlatformError) -> Refusal:
         return Refusal(400, "BadDigest", error.message)
     if isinstance(error, UploadNotFound):
         return Refusal(404, "NoSuchUpload", error.message)
+    if isinstance(error, ObjectStoreFull):
+        return Refusal(507, "InsufficientStorage", error.message)
     if isinstance(error, ObjectStoreUnavailable):
         return Refusal(503, "ServiceUnavailable", error.message, Retry_After="1")
     if isinstance(error, ObjectStoreRefused):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -122,6 +123,17 @@ class Folder:
                 folder for folder in (target.parent, *changed) if folder != self.root
             )
 
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object whole."""
+        temporary = self.temporary_path()
+        descriptor = create(temporary)
+        try:
+            write_all(descriptor, [content], 0)
+            self.publish(descriptor, temporary, key)
+        finally:
+            os.close(descriptor)
+            temporary.unlink(missing_ok=True)
+
     def copy(self, source: str, target: str) -> None:
         """Copy an object; the kernel moves the bytes (and shares them where the file system can).
 
@@ -230,6 +242,26 @@ def write_all(descriptor: int, content: list[bytes], offset: int) -> int:
         if written:
             pending[0] = pending[0][written:]
     return offset - start
+
+
+def copy_range(reading: int, source: int, writing: int, target: int, size_bytes: int) -> None:
+    """Copy bytes between files in the kernel.
+
+    Args:
+        reading: descriptor.
+        source: offset of the first byte.
+        writing: descriptor.
+        target: offset that it gets.
+        size_bytes: how many.
+
+    Raises:
+        OSError: there are fewer, or no room.
+    """
+    while size_bytes:
+        copied = os.copy_file_range(reading, writing, min(size_bytes, COPY_CHUNK_BYTES), source, target)
+        if not copied:
+            raise OSError(errno.EIO, "the file became shorter")
+        source, target, size_bytes = source + copied, target + copied, size_bytes - copied
 
 
 def sync_folder(folder: Path) -> None:

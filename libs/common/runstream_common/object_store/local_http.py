@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from runstream_common.object_store.local_folder import Folder
+    from runstream_common.object_store.local_open_uploads import OpenUploads
     from runstream_common.object_store.local_signing import Grant, UrlSigner
     from runstream_common.object_store.local_uploads import Uploads
     from runstream_common.object_store.workers import Workers
@@ -46,6 +47,7 @@ class LocalHttpServer:
     Args:
         folder: of the objects.
         uploads: of the same folder.
+        open_uploads: of the same folder.
         workers: threads for everything that touches the disk.
         host: address to listen on.
         port: port to listen on; 0 picks one, which ``port`` tells after ``start``.
@@ -57,6 +59,7 @@ class LocalHttpServer:
         self,
         folder: Folder,
         uploads: Uploads,
+        open_uploads: OpenUploads,
         workers: Workers,
         *,
         host: str,
@@ -70,6 +73,7 @@ class LocalHttpServer:
         """Requests in progress."""
         self._folder = folder
         self._uploads = uploads
+        self._open_uploads = open_uploads
         self._workers = workers
         self._bodies = Transfers(workers, idle_seconds)
         self._max_transfers = max_transfers
@@ -136,7 +140,7 @@ class LocalHttpServer:
         return await method(self, request, grant)
 
     async def _put(self, request: web.BaseRequest, grant: Grant) -> web.StreamResponse:
-        if request.content_length is None:
+        if request.content_length is None and not grant.is_open_part:
             raise Refusal(411, "MissingContentLength", "You must provide the Content-Length HTTP header")
         make_writer = self._writer(request, grant)
         if request.headers.get("Expect", "").lower() == "100-continue":
@@ -145,6 +149,10 @@ class LocalHttpServer:
         return web.Response(headers={**CORS, "ETag": f'"{etag}"'})
 
     def _writer(self, request: web.BaseRequest, grant: Grant) -> Callable[[], Writer]:
+        if grant.is_open_part:
+            upload_id, number = grant.query["uploadId"], int(grant.query["partNumber"])
+            size_bytes = request.content_length
+            return lambda: self._open_uploads.receive(upload_id, number, size_bytes)
         if "uploadId" in grant.query:
             crc32 = request.headers.get("x-amz-checksum-crc32", "")
             upload_id, number = grant.query["uploadId"], int(grant.query["partNumber"])

@@ -31,6 +31,8 @@ _SIGNATURE = "X-Signature"
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _PUT_HEADERS = ("content-length", "content-type", "x-amz-checksum-sha256")
 _PART_HEADERS = ("content-length", "x-amz-checksum-crc32")
+OPEN_UPLOAD = "open-"
+"""What the ids of uploads begin with whose parts may be anything: no header of theirs is signed."""
 
 
 class UrlRefused(Exception):
@@ -49,6 +51,11 @@ class Grant:
     key: str
     query: Mapping[str, str]
     """What the URL says beside expiry and signature."""
+
+    @property
+    def is_open_part(self) -> bool:
+        """Whether it is a PUT of a part that may be anything."""
+        return self.query.get("uploadId", "").startswith(OPEN_UPLOAD)
 
 
 class UrlSigner:
@@ -139,4 +146,6 @@ class UrlSigner:
 def _signed_headers(method: str, query: Mapping[str, str]) -> tuple[str, ...]:
     if method != "PUT":
         return ()
-    return _PART_HEADERS if "uploadId" in query else _PUT_HEADERS
+    if "uploadId" not in query:
+        return _PUT_HEADERS
+    return () if query["uploadId"].startswith(OPEN_UPLOAD) else _PART_HEADERS

@@ -15,7 +15,7 @@ from runstream_common.object_store import metrics
 from runstream_common.object_store.local_answers import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from aiohttp import web
 
@@ -27,6 +27,9 @@ PIECE_BYTES = 512 * 1024
 """What goes to or comes from the disk at once; a body of this size or less needs one step."""
 MIN_BYTES_PER_SECOND = 16 * 1024
 """A client that is slower on the whole is given up, so that a trickle does not hold a place."""
+
+
+_INCOMPLETE = Refusal(400, "IncompleteBody", "The body is shorter than its headers say")
 
 
 class Writer(Protocol):
@@ -58,17 +61,22 @@ class Transfers:
     idle_seconds: float
 
     async def receive(
-        self, request: web.BaseRequest, size_bytes: int, make_writer: Callable[[], Writer]
+        self, request: web.BaseRequest, size_bytes: int | None, make_writer: Callable[[], Writer]
     ) -> str:
         """Take a body; returns what ``finish`` did.
+
+        Args:
+            request: whose body.
+            size_bytes: how long it is; None: it ends where the sender says so.
+            make_writer: begins to write it.
 
         Raises:
             Refusal: it is too short or too slow.
             PlatformError: what the writer raised.
         """
         try:
-            async with asyncio.timeout(self._longest_seconds(size_bytes)):
-                if size_bytes > PIECE_BYTES:
+            async with asyncio.timeout(None if size_bytes is None else self._longest_seconds(size_bytes)):
+                if size_bytes is None or size_bytes > PIECE_BYTES:
                     return await self._receive_pieces(request, size_bytes, make_writer)
                 content = await self._piece(request, size_bytes)
             return await self.workers.run("write", _write_whole, make_writer, content)
@@ -78,16 +86,13 @@ class Transfers:
             metrics.RECEIVED_BYTES.inc(request.content.total_bytes)
 
     async def _receive_pieces(
-        self, request: web.BaseRequest, size_bytes: int, make_writer: Callable[[], Writer]
+        self, request: web.BaseRequest, size_bytes: int | None, make_writer: Callable[[], Writer]
     ) -> str:
         writer = await self.workers.run("write", make_writer)
         writing: asyncio.Future[None] | None = None
         try:
-            left = size_bytes
-            while left:
+            async for content in self._pieces(request, size_bytes):
                 # The next piece is received while the one before goes to the disk.
-                content = await self._piece(request, min(left, PIECE_BYTES))
-                left -= sum(map(len, content))
                 if writing is not None:
                     await writing
                 writing = asyncio.ensure_future(self.workers.run("write", writer.write, content))
@@ -99,17 +104,32 @@ class Transfers:
             await _settled(writing)
             await self.workers.run("write", writer.close)
 
-    async def _piece(self, request: web.BaseRequest, wanted_bytes: int) -> list[bytes]:
-        """At least so many bytes of the body (at most one buffer more) as they came in."""
+    async def _pieces(self, request: web.BaseRequest, size_bytes: int | None) -> AsyncIterator[list[bytes]]:
+        if size_bytes is None:
+            while content := await self._piece(request, PIECE_BYTES, to_the_end=True):
+                yield content
+            return
+        left = size_bytes
+        while left:
+            content = await self._piece(request, min(left, PIECE_BYTES))
+            left -= sum(map(len, content))
+            yield content
+
+    async def _piece(
+        self, request: web.BaseRequest, wanted_bytes: int, *, to_the_end: bool = False
+    ) -> list[bytes]:
+        """At least so many bytes of the body (at most one buffer more) as they came in; fewer if it may end before."""
         pieces: list[bytes] = []
         while wanted_bytes > 0:
             try:
                 async with asyncio.timeout(self.idle_seconds):
                     piece = await request.content.readany()
             except (ClientPayloadError, ConnectionError):
-                piece = b""
+                raise _INCOMPLETE from None
             if not piece:
-                raise Refusal(400, "IncompleteBody", "The body is shorter than Content-Length says")
+                if to_the_end:
+                    break
+                raise _INCOMPLETE
             pieces.append(piece)
             wanted_bytes -= len(piece)
         return pieces

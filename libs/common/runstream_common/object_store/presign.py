@@ -41,6 +41,7 @@ class Presigner:
         self, bucket_url: str, *, region: str, access_key: str, secret_key: str, clock: Clock
     ) -> None:
         parts = urlsplit(bucket_url)
+        self.bucket_url = bucket_url
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._host = parts.netloc
         self._path = parts.path.rstrip("/")

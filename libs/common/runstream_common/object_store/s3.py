@@ -13,7 +13,13 @@ from minio.helpers import BaseURL
 from minio.sse import SseKMS, SseS3
 
 from runstream_common.clock import SystemClock
-from runstream_common.object_store.api import HashedContent, ObjectStat, SignedRequest, StoreChecks
+from runstream_common.object_store.api import (
+    HashedContent,
+    ObjectStat,
+    SignedRequest,
+    StoreAddress,
+    StoreChecks,
+)
 from runstream_common.object_store.content_headers import get_query, part_headers, part_query, put_headers
 from runstream_common.object_store.errors import (
     ObjectNotFound,
@@ -21,6 +27,7 @@ from runstream_common.object_store.errors import (
     ObjectStoreUnavailable,
     UploadNotFound,
 )
+from runstream_common.object_store.location import AWS_DOMAINS
 from runstream_common.object_store.presign import Presigner
 from runstream_common.object_store.s3_client import S3Client
 from runstream_common.object_store.s3_errors import s3_errors
@@ -87,6 +94,7 @@ class S3Store:
     ) -> None:
         self._location = location
         self._bucket = location.bucket
+        self._clients_reach_it = bool(public_url) or location.endpoint.endswith(AWS_DOMAINS)
         self._public_url = public_url or location.base_url
         self._create_bucket = create_bucket
         self._sse = _sse(encryption, kms_key_id)
@@ -106,6 +114,7 @@ class S3Store:
         self._hashing = asyncio.Semaphore(MAX_HASHING)
         self._may_look = True
         self._presigner: Presigner | None = None
+        self._service_presigner: Presigner | None = None
         self._checks: StoreChecks | None = None
 
     @property
@@ -119,6 +128,7 @@ class S3Store:
         """Reach the server, make the bucket and its lifecycle rule, find out what it verifies."""
         region = await self._run("find the region", self._set_up)
         self._presigner = self._presigner_for(self._public_url, region)
+        self._service_presigner = self._presigner_for(self._location.base_url, region)
         log.info(
             "object_store_ready",
             kind="s3",
@@ -183,19 +193,77 @@ class S3Store:
         headers = part_headers(size_bytes=size_bytes, crc32_base64=crc32_base64)
         return self._signed("PUT", key, headers, part_query(store_upload_id, number), expires_seconds)
 
-    def sign_get(self, key: str, *, file_name: str, content_type: str, expires_seconds: int) -> SignedRequest:
+    def sign_get(
+        self,
+        key: str,
+        *,
+        file_name: str,
+        content_type: str,
+        expires_seconds: int,
+        for_service: bool = False,
+    ) -> SignedRequest:
         """See ``ObjectStore.sign_get``."""
         query = get_query(file_name=file_name, content_type=content_type)
-        return self._signed("GET", key, {}, query, expires_seconds)
+        return self._signed("GET", key, {}, query, expires_seconds, for_service=for_service)
+
+    def sign_open_part(
+        self, key: str, store_upload_id: str, number: int, *, expires_seconds: int, for_service: bool
+    ) -> SignedRequest:
+        """See ``ObjectStore.sign_open_part``; encryption was settled when the upload was opened."""
+        query = part_query(store_upload_id, number)
+        return self._signed("PUT", key, {}, query, expires_seconds, for_service=for_service)
 
     def _signed(
-        self, method: str, key: str, headers: dict[str, str], query: dict[str, str], expires_seconds: int
+        self,
+        method: str,
+        key: str,
+        headers: dict[str, str],
+        query: dict[str, str],
+        expires_seconds: int,
+        *,
+        for_service: bool = False,
     ) -> SignedRequest:
-        if self._presigner is None:
+        presigner = self._service_presigner if for_service else self._presigner
+        if presigner is None:
             raise ObjectStoreUnavailable("the object store is not started")
-        return self._presigner.sign(
-            method, key, headers=headers, query=query, expires_seconds=expires_seconds
-        )
+        return presigner.sign(method, key, headers=headers, query=query, expires_seconds=expires_seconds)
+
+    @property
+    def address(self) -> StoreAddress:
+        """See ``ObjectStore.address``."""
+        if self._service_presigner is None:
+            raise ObjectStoreUnavailable("the object store is not started")
+        return StoreAddress(self._service_presigner.bucket_url, self._clients_reach_it)
+
+    @property
+    def open_parts_need_length(self) -> bool:
+        """See ``ObjectStore.open_parts_need_length``."""
+        return True
+
+    async def put(self, key: str, content: bytes, *, sha256: bytes, content_type: str) -> None:
+        """See ``ObjectStore.put``."""
+        headers = {"Content-Type": content_type, **self._sse_headers}
+        if self.checks.sha256:
+            headers["x-amz-checksum-sha256"] = base64.b64encode(sha256).decode()
+        await self._run("write", self._client.put_small, key, content, headers)
+
+    async def create_open(
+        self,
+        key: str,
+        *,
+        content_type: str,
+        part_count: int,  # noqa: ARG002 - S3 need not know
+    ) -> str:
+        """See ``ObjectStore.create_open``; senders that do not know us sign no checksum for their parts."""
+        headers = {"Content-Type": content_type, **self._sse_headers}
+        return await self._run("open an upload", self._client.create_upload, key, headers)
+
+    async def complete_open(
+        self, key: str, store_upload_id: str, parts: Sequence[StoredPart]
+    ) -> HashedContent | None:
+        """See ``ObjectStore.complete_open``; S3 finds no SHA-256 of several parts out."""
+        await self.complete_multipart(key, store_upload_id, parts)
+        return None
 
     async def create_multipart(
         self,

@@ -65,6 +65,10 @@ class S3Client(Minio):
         """The bucket's region, asked of the server unless it was given."""
         return self._get_region(self._bucket)
 
+    def put_small(self, key: str, content: bytes, headers: Mapping[str, str]) -> None:
+        """PutObject of content in memory."""
+        self._put_object(self._bucket, key, content, dict(headers))
+
     def create_upload(self, key: str, headers: Mapping[str, str]) -> str:
         """CreateMultipartUpload; returns the id."""
         return self._create_multipart_upload(self._bucket, key, dict(headers))

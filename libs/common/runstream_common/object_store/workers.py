@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from runstream_common.errors import PlatformError
 from runstream_common.object_store import metrics
-from runstream_common.object_store.errors import ObjectStoreRefused, ObjectStoreUnavailable
+from runstream_common.object_store.errors import ObjectStoreFull, ObjectStoreRefused, ObjectStoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 RETRY_AFTER_SECONDS = 1.0
+FULL_RETRY_AFTER_SECONDS = 30.0
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Workers:
@@ -49,7 +51,8 @@ class Workers:
             PlatformError: as it is.
             ConnectionError: as it is.
             ObjectStoreRefused: the operating system does not let us.
-            ObjectStoreUnavailable: it failed otherwise (no room, input/output error).
+            ObjectStoreFull: there is no room.
+            ObjectStoreUnavailable: it failed otherwise (input/output error).
         """
 
         def call() -> T:
@@ -85,8 +88,12 @@ class Workers:
         self._stopping.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _told(self, action: str, error: OSError) -> ObjectStoreRefused | ObjectStoreUnavailable:
+    def _told(
+        self, action: str, error: OSError
+    ) -> ObjectStoreRefused | ObjectStoreFull | ObjectStoreUnavailable:
         message = f"cannot {action} in {self._place}: {error.strerror or type(error).__name__}"
         if error.errno in _REFUSED:
             return ObjectStoreRefused(message)
+        if error.errno in _FULL:
+            return ObjectStoreFull(message, retry_after_seconds=FULL_RETRY_AFTER_SECONDS)
         return ObjectStoreUnavailable(message, retry_after_seconds=RETRY_AFTER_SECONDS)

@@ -39,6 +39,14 @@ async def select_blobs(connection: Connection, digests: Iterable[bytes]) -> dict
     return {row["digest"]: Blob(row["digest"], row["size_bytes"], row["object_key"]) for row in rows}
 
 
+async def insert_blob(connection: Connection, blob: Blob, now_ms: int) -> bool:
+    """Record proven content; whether nobody else had recorded the same."""
+    status: str = await connection.execute(
+        INSERT_BLOBS, [blob.digest], [blob.size_bytes], [blob.object_key], now_ms
+    )
+    return status.endswith(" 1")
+
+
 async def insert_blobs(connection: Connection, blobs: Sequence[Blob], now_ms: int) -> None:
     """Record proven content; what is recorded already stays as it is."""
     if blobs:

@@ -56,6 +56,21 @@ SELECT * FROM entry LIMIT $5
 """
 
 
+SELECT_CONTENT = """
+SELECT file.path, file.digest, file.size_bytes, file.content_type, file.stored_time_ms, blob.object_key
+FROM artifact.tree
+JOIN artifact.file ON file.tree_id = tree.tree_id
+JOIN artifact.blob ON blob.digest = file.digest
+WHERE tree.owner_kind = $1 AND tree.owner_id = $2 AND file.path = $3
+"""
+
+
+async def select_content(connection: Connection, owner: Owner, path: str) -> tuple[StoredFile, str] | None:
+    """A file and the key of its content; None when there is none."""
+    row = await connection.fetchrow(SELECT_CONTENT, owner.kind, owner.id, path)
+    return None if row is None else (stored_file(row), row["object_key"])
+
+
 async def select_tree(connection: Connection, owner: Owner) -> tuple[int, bool] | None:
     """The tree's id and whether it is sealed; None when the owner never had files."""
     row = await connection.fetchrow(SELECT_TREE, owner.kind, owner.id)

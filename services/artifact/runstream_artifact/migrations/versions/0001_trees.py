@@ -71,6 +71,25 @@ STATEMENTS = (
     CREATE UNIQUE INDEX upload_open_key ON artifact.upload (owner_kind, owner_id, path, digest) WHERE state = 1
     """,
     "CREATE INDEX upload_expiry_idx ON artifact.upload (expires_at)",
+    # Uploads whose digest and size are found out on the way: known once the state is 2. States and expiry as above.
+    """
+    CREATE TABLE artifact.open_upload (
+        upload_id         uuid PRIMARY KEY,
+        owner_kind        smallint NOT NULL,
+        owner_id          text NOT NULL,
+        path              text COLLATE "C" NOT NULL,
+        content_type      text NOT NULL,
+        part_count        integer NOT NULL,
+        store_upload_id   text NOT NULL DEFAULT '',
+        state             smallint NOT NULL DEFAULT 1,
+        digest            bytea CHECK (octet_length(digest) = 32),
+        size_bytes        bigint CHECK (size_bytes >= 0),
+        completed_time_ms bigint,
+        expires_at        timestamptz NOT NULL,
+        CHECK (state <> 2 OR (digest IS NOT NULL AND size_bytes IS NOT NULL AND completed_time_ms IS NOT NULL))
+    )
+    """,
+    "CREATE INDEX open_upload_expiry_idx ON artifact.open_upload (expires_at)",
     # Signs the URLs of the local folder; replicas share it.
     """
     CREATE TABLE artifact.signing_key (
@@ -81,7 +100,7 @@ STATEMENTS = (
     """,
 )
 
-TABLES = ("outbox", "signing_key", "upload", "file", "tree", "blob")
+TABLES = ("outbox", "signing_key", "open_upload", "upload", "file", "tree", "blob")
 
 
 def upgrade() -> None:
