@@ -6,12 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runstream_gateway.mlflow_api import (
+    absent,
     experiments,
+    logged_models,
     metric_histories,
     run_writes,
     runs,
     server_info,
+    webhooks,
 )
+from runstream_gateway.mlflow_api.registry import aliases, models, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +33,13 @@ def mlflow_routes(backends: Backends) -> list[Route]:
             *runs.routes(backends),
             *run_writes.routes(backends),
             *metric_histories.routes(backends),
+            *logged_models.routes(backends),
+            *models.routes(backends),
+            *versions.routes(backends),
+            *aliases.routes(backends),
+            *webhooks.routes(backends),
+            # Last: every other route wins.
+            *absent.routes(),
         ]
     )
 
