@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlflow.protos import service_pb2 as mlflow_pb
+from runstream_contract.names import is_run_id
 from runstream_proto.metadata.v1.logged_model_service_pb2 import LogModelMetricsRequest, ModelMetric
 from runstream_proto.metadata.v1.run_service_pb2 import LogBatchRequest
 from runstream_proto.metadata.v1.types_pb2 import KeyValue
@@ -89,7 +90,7 @@ class RunWrites:
     async def log_batch(self, request: Request) -> Response:
         """runs/log-batch: everything is checked before anything is written."""
         body = await read_fast(request, log_batch_decoder)
-        if body is None or not is_plain_batch(body):
+        if body is None or not is_run_id(body.run_id) or not is_plain_batch(body):
             body = await _read_batch(request)
             check_batch(body)
         if body.params or body.tags:
