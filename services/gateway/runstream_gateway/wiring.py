@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from runstream_common.service import Service
 
 from runstream_gateway.backends import Backends
-from runstream_gateway.control_api import services
+from runstream_gateway.control.event_streams import EventStreams
+from runstream_gateway.control_api.doors import control_operations, control_routes
 from runstream_gateway.edge.application import Application
 from runstream_gateway.edge.server import HttpServer
+from runstream_gateway.edge.workers import ParentLink, WorkerGroup
 from runstream_gateway.mlflow_api.doors import mlflow_routes
+from runstream_gateway.web_ui import pages as web_ui
 
 if TYPE_CHECKING:
     from runstream_common.service import Runtime
@@ -22,12 +25,19 @@ if TYPE_CHECKING:
 async def build(runtime: Runtime[GatewaySettings]) -> Service:
     """The gateway's parts in start order."""
     settings = runtime.settings
+    if settings.http_workers > 1:
+        return Service([WorkerGroup(runtime)])
     backends = Backends(settings)
-    application = Application(gateway_routes(settings, backends), settings)
-    return Service([backends, HttpServer(settings, application)])
+    streams = EventStreams(backends)
+    application = Application(gateway_routes(settings, backends, streams), settings)
+    link = [] if settings.http_parent_fd is None else [ParentLink(settings.http_parent_fd)]
+    return Service([backends, streams, HttpServer(settings, application), *link])
 
 
-def gateway_routes(settings: GatewaySettings, backends: Backends) -> list[Route]:
+def gateway_routes(settings: GatewaySettings, backends: Backends, streams: EventStreams) -> list[Route]:
     """Every route of every door."""
-    del settings
-    return [*services.routes(backends), *mlflow_routes(backends)]
+    return [
+        *web_ui.routes(settings),
+        *control_routes(control_operations(backends, streams)),
+        *mlflow_routes(backends),
+    ]

@@ -2,55 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import grpc
+from msgspec import Meta, Struct
 from runstream_proto.common.v1 import discovery_service_pb2 as pb
 from runstream_proto.common.v1.discovery_service_pb2_grpc import DiscoveryServiceStub
 
-from runstream_gateway.replies import json_reply
-from runstream_gateway.routes import Route
+from runstream_gateway.control.messages import answer_of, value_of
+from runstream_gateway.control_api.operations import Call, Operation
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
-
     from runstream_gateway.backends import Backends
-
-PATH = "/api/runstream/v1/services"
-
-
-def routes(backends: Backends) -> list[Route]:
-    """Routes of this area."""
-    return [Route("GET", PATH, Services(backends).get)]
+    from runstream_gateway.control.values import Nothing
 
 
-class Services:
-    """Passes on what the metadata service tells of the deployment."""
+class ServiceTarget(Struct, frozen=True):
+    """A service and its gRPC target; one without a host means the host of this answer."""
 
-    def __init__(self, backends: Backends) -> None:
-        self._discovery = DiscoveryServiceStub(backends.channels["metadata"])
-        self._timeout = backends.timeout_seconds
+    name: str
+    target: Annotated[str, Meta(description="`host:port`")]
 
-    async def get(self, request: Request) -> Response:
-        """The services by name, each with its gRPC target; one without a host means the host of this answer."""
-        del request
-        try:
-            answer = await self._discovery.ListServices(pb.ListServicesRequest(), timeout=self._timeout)
-        except grpc.RpcError as error:
-            return json_reply(
-                {
-                    "title": "the metadata service cannot be reached",
-                    "status": 503,
-                    "detail": str(error.details()),
-                },
-                status=503,
-                headers={"Content-Type": "application/problem+json", "Retry-After": "1"},
-            )
-        return json_reply(
-            {
-                "services": [{"name": item.name, "target": item.target} for item in answer.services],
-                "version": answer.version,
-                "topology": answer.topology,
-            }
+
+class Deployment(Struct, frozen=True):
+    """The services of the deployment."""
+
+    services: list[ServiceTarget]
+    version: str
+    topology: Annotated[str, Meta(description="`embedded` or `kafka`")]
+
+
+def operations(backends: Backends) -> list[Operation]:
+    """Operations of this area."""
+    discovery = DiscoveryServiceStub(backends.channels["metadata"])
+
+    async def get(call: Call[Nothing, Nothing, Nothing]) -> Deployment:
+        del call
+        request = pb.ListServicesRequest()
+        return value_of(
+            await answer_of(discovery.ListServices(request, timeout=backends.timeout_seconds)), Deployment
         )
+
+    return [
+        Operation(
+            method="GET",
+            path="/services",
+            run=get,
+            summary="Where the services listen for gRPC",
+            tag="status",
+            name="listServices",
+            answer=Deployment,
+        )
+    ]
