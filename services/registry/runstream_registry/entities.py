@@ -94,7 +94,8 @@ class Parent:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of a registered model. The collections are empty when they were not asked for."""
+    """A version of a registered model. The collections are empty when they were not asked for; a description that was
+    taken away is None."""
 
     version_id: str
     model_id: int
@@ -111,7 +112,7 @@ class Version:
     run_id: str = ""
     logged_model_id: str = ""
     run_link: str = ""
-    description: str = ""
+    description: str | None = ""
     user_id: str = ""
     signature_json: str = ""
     flavors_json: str = ""

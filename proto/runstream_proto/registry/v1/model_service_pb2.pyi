@@ -602,6 +602,7 @@ class UpdateVersionRequest(_message.Message):
     SIGNATURE_JSON_FIELD_NUMBER: _builtins.int
     FLAVORS_JSON_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    CLEAR_DESCRIPTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Model; required."""
     version: _builtins.int
@@ -614,6 +615,8 @@ class UpdateVersionRequest(_message.Message):
     """Unset means unchanged."""
     status: _types_pb2.VersionStatus.ValueType
     """Unspecified means unchanged."""
+    clear_description: _builtins.bool
+    """Take the description away; not together with a description."""
     def __init__(
         self,
         *,
@@ -623,10 +626,11 @@ class UpdateVersionRequest(_message.Message):
         signature_json: _builtins.str | None = ...,
         flavors_json: _builtins.str | None = ...,
         status: _types_pb2.VersionStatus.ValueType = ...,
+        clear_description: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_flavors_json", b"_flavors_json", "_signature_json", b"_signature_json", "description", b"description", "flavors_json", b"flavors_json", "signature_json", b"signature_json"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_flavors_json", b"_flavors_json", "_signature_json", b"_signature_json", "description", b"description", "flavors_json", b"flavors_json", "name", b"name", "signature_json", b"signature_json", "status", b"status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_flavors_json", b"_flavors_json", "_signature_json", b"_signature_json", "clear_description", b"clear_description", "description", b"description", "flavors_json", b"flavors_json", "name", b"name", "signature_json", b"signature_json", "status", b"status", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
     _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015

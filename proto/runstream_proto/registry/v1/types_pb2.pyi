@@ -297,7 +297,7 @@ class ModelVersion(_message.Message):
     run_link: _builtins.str
     """Link to the run when it is in another deployment; may be empty."""
     description: _builtins.str
-    """Free text."""
+    """Free text; unset when it was taken away (MLflow tells that from an empty one)."""
     user_id: _builtins.str
     """Who registered it."""
     status: Global___VersionStatus.ValueType
@@ -344,7 +344,7 @@ class ModelVersion(_message.Message):
         run_id: _builtins.str = ...,
         logged_model_id: _builtins.str = ...,
         run_link: _builtins.str = ...,
-        description: _builtins.str = ...,
+        description: _builtins.str | None = ...,
         user_id: _builtins.str = ...,
         status: Global___VersionStatus.ValueType = ...,
         status_message: _builtins.str = ...,
@@ -359,10 +359,12 @@ class ModelVersion(_message.Message):
         parents: _abc.Iterable[Global___ParentVersion] | None = ...,
         storage_location: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "artifacts", b"artifacts", "description", b"description"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "artifacts", b"artifacts", "creation_time_ms", b"creation_time_ms", "description", b"description", "flavors_json", b"flavors_json", "last_updated_time_ms", b"last_updated_time_ms", "logged_model_id", b"logged_model_id", "name", b"name", "parents", b"parents", "run_id", b"run_id", "run_link", b"run_link", "signature_json", b"signature_json", "source", b"source", "stage", b"stage", "status", b"status", "status_message", b"status_message", "storage_location", b"storage_location", "tags", b"tags", "user_id", b"user_id", "version", b"version", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "aliases", b"aliases", "artifacts", b"artifacts", "creation_time_ms", b"creation_time_ms", "description", b"description", "flavors_json", b"flavors_json", "last_updated_time_ms", b"last_updated_time_ms", "logged_model_id", b"logged_model_id", "name", b"name", "parents", b"parents", "run_id", b"run_id", "run_link", b"run_link", "signature_json", b"signature_json", "source", b"source", "stage", b"stage", "status", b"status", "status_message", b"status_message", "storage_location", b"storage_location", "tags", b"tags", "user_id", b"user_id", "version", b"version", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
+    _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__description) -> _WhichOneofReturnType__description | None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from mlflow.entities.webhook import VALID_ENTITY_ACTIONS, WebhookEvent
@@ -69,6 +70,7 @@ class Webhooks:
         )
         events = _events(asked.events)
         _validate_webhook_name(asked.name)
+        _check_url(asked.url)
         _validate_webhook_events(events)
         message = pb.CreateWebhookRequest(
             name=asked.name,
@@ -115,6 +117,8 @@ class Webhooks:
         events = _events(asked.events)
         if asked.name:
             _validate_webhook_name(asked.name)
+        if asked.url:
+            _check_url(asked.url)
         message = pb.UpdateWebhookRequest(
             webhook_id=webhook_id,
             name=asked.name or None,
@@ -165,6 +169,24 @@ def _webhook_missing(webhook_id: str) -> MlflowException:
 
 def _words(webhook_id: str) -> Words:
     return {"WEBHOOK_NOT_FOUND": lambda _: _webhook_missing(webhook_id)}
+
+
+def _check_url(url: str) -> None:
+    """Refuse what the registry would too, in MLflow's words; whether it leads to a public host only that can tell.
+
+    Raises:
+        MlflowException: INVALID_PARAMETER_VALUE.
+    """
+    if not url.strip():
+        raise invalid(f"Webhook URL cannot be empty or just whitespace: {url!r}")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise invalid(f"Invalid webhook URL {url!r}: {error!r}") from error
+    if parts.scheme not in ("https", "http"):
+        raise invalid(f"Invalid webhook URL scheme: {parts.scheme!r}. Allowed schemes are: https.")
+    if not parts.hostname:
+        raise invalid(f"Webhook URL must include a hostname: {url!r}")
 
 
 def _events(messages: Iterable[mlflow_pb.WebhookEvent]) -> list[WebhookEvent]:

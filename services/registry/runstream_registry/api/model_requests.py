@@ -112,9 +112,12 @@ def version_update(request: pb.UpdateVersionRequest) -> VersionUpdate:
     rules.text("description", request.description, rules.MAX_TEXT_LENGTH, violations)
     rules.json_object("signature_json", request.signature_json, violations)
     rules.json_object("flavors_json", request.flavors_json, violations)
+    if request.clear_description and request.HasField("description"):
+        violations.add("clear_description", "does not go together with a description")
     violations.check()
     return VersionUpdate(
         description=request.description if request.HasField("description") else None,
+        clear_description=request.clear_description,
         signature_json=request.signature_json if request.HasField("signature_json") else None,
         flavors_json=request.flavors_json if request.HasField("flavors_json") else None,
         status=mapping.status_or_none(request.status),

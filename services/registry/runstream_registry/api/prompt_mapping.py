@@ -62,7 +62,7 @@ def version_message(version: Version) -> pb.PromptVersion:
         variables=template.variables,
         model_config=_struct(config),
         response_format=_struct(response_format),
-        commit_message=version.description,
+        commit_message=version.description or "",
         user_id=version.user_id,
         creation_time_ms=version.creation_time_ms,
         aliases=version.aliases,

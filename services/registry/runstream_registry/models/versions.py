@@ -39,9 +39,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VersionUpdate:
-    """What to change of a version; None means unchanged."""
+    """What to change of a version; None means unchanged.
+
+    Args:
+        clear_description: take it away.
+    """
 
     description: str | None = None
+    clear_description: bool = False
     signature_json: str | None = None
     flavors_json: str | None = None
     status: VersionStatus | None = None
@@ -126,6 +131,8 @@ class Versions:
             ModelNotFound, VersionNotFound: there is none.
         """
         changes = {key: value for key, value in dataclasses.asdict(update).items() if value is not None}
+        if changes.pop("clear_description"):
+            changes["description"] = None
         async with self._database.driver() as connection, connection.transaction():
             await locked_model(connection, name)
             version = await existing(connection, name, number)

@@ -52,14 +52,13 @@ def version_json(version: types.ModelVersion, *, aliases: bool = True) -> JsonOb
         "creation_timestamp": version.creation_time_ms,
         "last_updated_timestamp": version.last_updated_time_ms,
         "current_stage": _STAGE_NAMES[version.stage],
-        "description": version.description,
         "source": version.source,
+        "run_id": version.run_id,
         "run_link": version.run_link,
         "status": _STATUS_NAMES[version.status],
     }
-    # A version of a logged model that no run made has none, any other may have an empty one (MLflow).
-    if version.run_id or not version.logged_model_id:
-        answer["run_id"] = version.run_id
+    if version.HasField("description"):
+        answer["description"] = version.description
     if version.status_message:
         answer["status_message"] = version.status_message
     if version.tags:

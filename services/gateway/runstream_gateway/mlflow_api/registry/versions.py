@@ -92,7 +92,11 @@ class ModelVersions:
         )
         check_model_name(asked.name)
         number = version_number(asked.name, asked.version)
-        message = pb.UpdateVersionRequest(name=asked.name, version=number, description=asked.description)
+        message = pb.UpdateVersionRequest(name=asked.name, version=number)
+        if asked.HasField("description"):
+            message.description = asked.description
+        else:
+            message.clear_description = True
         words = version_words(asked.name, asked.version)
         answer = await self._call(request, self._models.UpdateVersion, message, words)
         return json_reply({"model_version": version_json(answer.version)})

@@ -55,7 +55,7 @@ MODELS = (
         run_id               text NOT NULL DEFAULT '',
         logged_model_id      text NOT NULL DEFAULT '',
         run_link             text NOT NULL DEFAULT '',
-        description          text NOT NULL DEFAULT '',
+        description          text DEFAULT '',
         user_id              text NOT NULL DEFAULT '',
         status               smallint NOT NULL,
         status_message       text NOT NULL DEFAULT '',
