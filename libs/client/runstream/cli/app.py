@@ -53,6 +53,7 @@ COMMANDS = {
         "runstream.cli.dead_letters", "app", "List, show and replay messages that were refused."
     ),
     "spool": Entry("runstream.cli.spool", "app", "Show and send what waits on this machine's disk."),
+    "import": Entry("runstream.cli.migrate", "app", "Bring an MLflow deployment over."),
     "export": Entry("runstream.cli.export", "app", "Write runs or metric histories to Parquet or CSV."),
 }
 
