@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+import asyncio
+from typing import TYPE_CHECKING, Final
 
-from runstream_common.errors import InvalidArgument
+import structlog
+from runstream_common.errors import DeadlineExceeded, InvalidArgument, Unavailable
 
+from runstream_metadata.bus_progress import TOPIC
 from runstream_metadata.store import progress_queries
 
 if TYPE_CHECKING:
@@ -15,45 +18,34 @@ if TYPE_CHECKING:
     from runstream_common.clock import Clock
     from runstream_common.database import Database
 
+    from runstream_metadata.bus_progress import BusProgress
     from runstream_metadata.live import LiveHub, Watch
     from runstream_metadata.store.metric_writer import Mark
 
-CONSUMED_TOPICS: Final = frozenset({"run-logged"})
-CONSUMER_GROUP: Final = "metadata"
+CONSUMED_TOPICS: Final = frozenset({TOPIC})
 
 REPORTED_EXPERIMENTS: Final = 100
 """Experiments whose watermark a status tells; any other one comes with a read's answer."""
 
-_RECHECK_SECONDS: Final = 1.0
-"""How long a wait relies on being woken; then it looks by itself, should a notification have been lost."""
+_BUS_AWAY_SECONDS: Final = 1.0
+"""How long reads do not ask a bus again that has not answered: each would wait for all of its time."""
 
-_PENDING_RECHECK_SECONDS: Final = 0.005
-"""The queue drops a message just after the transaction that woke us, without another wake-up."""
-
-
-class Backlog(Protocol):
-    """The part of a bus that knows which messages still wait."""
-
-    async def applied(self, group: str, positions: Sequence[Position]) -> bool:
-        """Whether the group has handled everything up to the positions."""
-        ...
+log = structlog.get_logger(__name__)
 
 
 class Watermarks:
     """Progress of the metric write path, of all replicas.
 
     Args:
-        backlog: asked instead of the watermarks, for a bus whose messages are not handled strictly in the order of their
-            positions (the Postgres bus); None where a partition's offset tells all (Kafka).
+        progress: knows what the bus still holds for this service.
     """
 
-    def __init__(
-        self, database: Database, hub: LiveHub, clock: Clock, *, backlog: Backlog | None = None
-    ) -> None:
+    def __init__(self, database: Database, hub: LiveHub, clock: Clock, progress: BusProgress) -> None:
         self._database = database
         self._hub = hub
         self._clock = clock
-        self._backlog = backlog
+        self._progress = progress
+        self._bus_away_until = 0.0
 
     async def wait_until_applied(self, positions: Sequence[Position], timeout_ms: int) -> bool:
         """Wait until the messages at the positions, and those before them, are queryable or parked as bad.
@@ -79,9 +71,30 @@ class Watermarks:
             return True
         deadline = self._clock.monotonic() + timeout_ms / 1000
         with self._hub.watch_progress() as watch:
-            while not await self._applied(positions):
+            while not await self._progress.applied(positions):
                 if not await self._pause(watch, deadline):
                     return False
+        return True
+
+    async def wait_until_latest(self, timeout_ms: int) -> bool:
+        """Wait until everything is applied that the bus had accepted when this was called.
+
+        Args:
+            timeout_ms: longest wait, milliseconds.
+
+        Returns:
+            False when the time was up first, or the bus does not answer: what is there can still be read.
+        """
+        deadline = self._clock.monotonic() + timeout_ms / 1000
+        with self._hub.watch_progress() as watch:
+            positions = await self._unapplied(timeout_ms / 1000)
+            if positions is None:
+                return False
+            while positions:
+                if not await self._pause(watch, deadline):
+                    return False
+                if await self._progress.applied(positions):
+                    return True
         return True
 
     async def written_up_to_ms(self, experiment_id: int) -> int:
@@ -100,17 +113,22 @@ class Watermarks:
         async with self._database.driver() as connection:
             return await progress_queries.marks(connection)
 
-    async def _applied(self, positions: Sequence[Position]) -> bool:
-        if self._backlog is not None:
-            return await self._backlog.applied(CONSUMER_GROUP, positions)
-        reached = {(mark.topic, mark.partition): mark.applied_offset for mark in await self.marks()}
-        return all(reached.get((p.topic, p.partition), 0) > p.offset for p in positions)
+    async def _unapplied(self, timeout_seconds: float) -> Sequence[Position] | None:
+        """What is to be waited for; None when the bus does not answer."""
+        if self._clock.monotonic() < self._bus_away_until:
+            return None
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await self._progress.unapplied()
+        except (TimeoutError, Unavailable, DeadlineExceeded) as error:
+            log.warning("bus_end_unknown", error=str(error) or type(error).__name__)
+            self._bus_away_until = self._clock.monotonic() + _BUS_AWAY_SECONDS
+            return None
 
     async def _pause(self, watch: Watch, deadline: float) -> bool:
         """Wait for a reason to look again; False when there is no time left."""
         left = deadline - self._clock.monotonic()
         if left <= 0:
             return False
-        longest = _RECHECK_SECONDS if self._backlog is None else _PENDING_RECHECK_SECONDS
-        await watch.wait(min(left, longest))
+        await watch.wait(min(left, self._progress.recheck_seconds))
         return True

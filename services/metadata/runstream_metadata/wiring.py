@@ -21,6 +21,7 @@ from runstream_metadata.api.import_service import ImportService
 from runstream_metadata.api.logged_model_service import LoggedModelService
 from runstream_metadata.api.metric_service import MetricService
 from runstream_metadata.api.run_service import RunService, RunUseCases
+from runstream_metadata.bus_progress import CONSUMER_GROUP, PartitionProgress, QueueProgress
 from runstream_metadata.chunk_merge import ChunkMerge, MergeRule
 from runstream_metadata.consumers.run_logged import RunLoggedConsumer
 from runstream_metadata.experiments import Experiments
@@ -39,7 +40,7 @@ from runstream_metadata.run_data import RunData
 from runstream_metadata.run_directory import RunDirectory
 from runstream_metadata.runs import Runs
 from runstream_metadata.store.tables import SCHEMA, outbox
-from runstream_metadata.watermarks import CONSUMER_GROUP, Watermarks
+from runstream_metadata.watermarks import Watermarks
 
 if TYPE_CHECKING:
     from runstream_common.bus.api import Bus
@@ -112,8 +113,8 @@ def _open_database(settings: MetadataSettings) -> Database:
 def _parts(settings: MetadataSettings) -> Parts:
     clock, database, bus = SystemClock(), _open_database(settings), build_bus(settings)
     hub = LiveHub(settings.require_database_url())
-    # Kafka handles a partition in order, so its watermark tells all; the Postgres bus is asked what waits.
-    backlog = bus if bus.topology == "embedded" else None
+    embedded = bus.topology == "embedded"
+    progress = QueueProgress(bus) if embedded else PartitionProgress(database, clock, bus)
     directory = RunDirectory(database, clock)
     return Parts(
         settings=settings,
@@ -123,7 +124,7 @@ def _parts(settings: MetadataSettings) -> Parts:
         hub=hub,
         announcer=RunAnnouncer(hub, database, directory.forget),
         directory=directory,
-        watermarks=Watermarks(database, hub, clock, backlog=backlog),
+        watermarks=Watermarks(database, hub, clock, progress),
     )
 
 

@@ -21,6 +21,7 @@ from runstream_common.rpc.status import from_rpc_error
 from runstream_contract.ids import new_run_id
 from runstream_metadata.api.experiment_service import ExperimentService
 from runstream_metadata.api.run_service import RunService, RunUseCases
+from runstream_metadata.bus_progress import PartitionProgress
 from runstream_metadata.experiments import Experiments
 from runstream_metadata.leases import Leases
 from runstream_metadata.live import LiveHub
@@ -70,7 +71,7 @@ async def client(database, database_url) -> AsyncIterator[Client]:
         runs=Runs(database, clock, announcer),
         data=RunData(database, clock, announcer),
         leases=Leases(database, clock, announcer),
-        watermarks=Watermarks(database, hub, clock),
+        watermarks=Watermarks(database, hub, clock, PartitionProgress(database, clock)),
         hub=hub,
     )
     experiments = Experiments(database, clock, announcer, artifact_root="mlflow-artifacts:")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from runstream_common.bus.dead_letter_headers import DeadLetter
-    from runstream_common.bus.messages import Handler, Message, Position
+    from runstream_common.bus.messages import Backlog, Handler, Message, Position
     from runstream_common.bus.subscription import SubscriptionStatus
     from runstream_common.bus.transport import Transport
     from runstream_common.settings import BusSettings
@@ -226,6 +226,16 @@ class Bus:
     async def applied(self, group: str, positions: Sequence[Position]) -> bool:
         """Whether the group has handled everything up to the positions, for reading one's own writes."""
         return await self._transport.applied(group, positions)
+
+    async def backlog(self, topic: str, group: str) -> Backlog:
+        """How far a topic goes now, and what of it a group has not handled: for reading what others have written.
+
+        Everything that was acknowledged before the call is at or before the ends.
+
+        Raises:
+            Unavailable: the bus is away.
+        """
+        return await self._transport.backlog(topic, group)
 
     async def dead_letter_groups(self, topic: str) -> list[str]:
         """The groups that may have dead letters of a topic, by name."""

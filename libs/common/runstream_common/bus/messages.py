@@ -31,6 +31,31 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """How far a topic goes, and what of it a group has not handled, at some moment after it was asked.
+
+    Args:
+        ends: of each partition that may hold messages, a position with every message that was acknowledged before.
+        oldest: of each partition where something waits, a position before which nothing does; None when only the group's
+            own records tell (Kafka).
+    """
+
+    ends: tuple[Position, ...]
+    oldest: tuple[Position, ...] | None
+
+    def handled(self, positions: Sequence[Position]) -> bool:
+        """Whether nothing at or before the positions waits.
+
+        Raises:
+            ValueError: the transport does not know.
+        """
+        if self.oldest is None:
+            raise ValueError("this transport does not know what waits")
+        waiting = {(item.topic, item.partition): item.offset for item in self.oldest}
+        return all(waiting.get((p.topic, p.partition), p.offset + 1) > p.offset for p in positions)
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message as a handler receives it; the value is as it was published."""
 

@@ -12,6 +12,7 @@ from faststream_outbox.client import OutboxClient
 from sqlalchemy import text
 
 from runstream_common.bus.in_flight import InFlightBytes
+from runstream_common.bus.messages import Backlog, Position
 from runstream_common.bus.postgres_consumer import PostgresSubscription
 from runstream_common.bus.postgres_dead_letters import PostgresDeadLetters
 from runstream_common.bus.postgres_events import PostgresEventSource
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from runstream_common.bus.dead_letter_headers import DeadLetter
-    from runstream_common.bus.messages import Message, Outgoing, Position
+    from runstream_common.bus.messages import Message, Outgoing
     from runstream_common.bus.subscription import Subscription
     from runstream_common.bus.topics import Topic
     from runstream_common.settings import BusSettings
@@ -47,6 +48,12 @@ _APPLIED = text(
            AND NOT EXISTS (SELECT 1 FROM {SCHEMA}.message
                          WHERE queue = :queue AND acquired_token IS NOT NULL AND id <= :offset)"""  # noqa: S608
 )
+
+# The sequence does not roll back and is read as it is, not as of a snapshot: every row that was committed before has an id
+# up to its last value. Rows that take an id before and commit later may be waited for too, which does no harm.
+_BACKLOG = f"""SELECT (SELECT last_value FROM {SCHEMA}.message_id_seq),
+    least((SELECT min(id) FROM {SCHEMA}.message WHERE queue = $1 AND acquired_token IS NULL),
+          (SELECT min(id) FROM {SCHEMA}.message WHERE queue = $1 AND acquired_token IS NOT NULL))"""  # noqa: S608
 
 _SIZE = text(f"SELECT pg_total_relation_size('{SCHEMA}.message')")
 
@@ -181,6 +188,13 @@ class PostgresTransport:
                 if not found.scalar_one():
                     return False
         return True
+
+    async def backlog(self, topic: str, group: str) -> Backlog:
+        """See Transport. A row leaves its queue after what handled it has committed, or to be parked."""
+        async with self._database.driver() as connection:
+            last, oldest = await connection.fetchrow(_BACKLOG, f"{self._prefix}{topic}.{group}")
+        waiting = () if oldest is None else (Position(topic, 0, oldest),)
+        return Backlog((Position(topic, 0, last),), waiting)
 
     async def external_groups(self, topic: str) -> list[str]:
         return await self._groups.of_topic(topic)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from runstream_common.bus.consuming import EventSource
     from runstream_common.bus.dead_letter_headers import DeadLetter
-    from runstream_common.bus.messages import Message, Outgoing, Position
+    from runstream_common.bus.messages import Backlog, Message, Outgoing, Position
     from runstream_common.bus.subscription import Subscription
     from runstream_common.bus.topics import Topic
 
@@ -67,6 +67,10 @@ class Transport(Protocol):
 
     async def applied(self, group: str, positions: Sequence[Position]) -> bool:
         """Whether the group has handled everything up to the positions."""
+        ...
+
+    async def backlog(self, topic: str, group: str) -> Backlog:
+        """How far the topic goes, and what of it the group has not handled. Raises Unavailable."""
         ...
 
     async def external_groups(self, topic: str) -> list[str]:

@@ -13,7 +13,8 @@ from runstream_proto.metadata.v1 import metric_service_pb2 as pb
 from runstream_proto.metadata.v1 import run_service_pb2 as run_pb
 
 from runstream_metadata import history_tokens, rules
-from runstream_metadata.api import mapping, metric_mapping
+from runstream_metadata.api import metric_mapping
+from runstream_metadata.api.fresh_reads import wait_as_asked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
     from runstream_metadata.watermarks import Watermarks
 
     Context = grpc.aio.ServicerContext[Any, Any]
-    Waiting = (
-        pb.ListMetricsRequest
-        | pb.GetMetricHistoryRequest
-        | pb.StreamMetricHistoryRequest
-        | pb.SampleMetricHistoryRequest
-    )
 
 # ruff: noqa: N802, ARG002 - names and signatures are gRPC's
 
@@ -81,7 +76,7 @@ class MetricService:
     async def ListMetrics(self, request: pb.ListMetricsRequest, context: Context) -> pb.ListMetricsResponse:
         """List keys with their counts."""
         run_ids = rules.run_ids(request.run_ids, at_most=MAX_RUN_IDS)
-        caught_up = await self._wait(request)
+        caught_up = await wait_as_asked(self._watermarks, request)
         summaries = await self._reads.summaries(run_ids)
         answer = pb.ListMetricsResponse(
             metrics=[metric_mapping.summary_message(one) for one in summaries],
@@ -102,7 +97,7 @@ class MetricService:
             "page_size", request.page_size, default=DEFAULT_PAGE_SIZE, at_most=MAX_PAGE_SIZE
         )
         after = history_tokens.decode_token(request.page_token, run_id, request.key, steps)
-        caught_up = await self._wait(request)
+        caught_up = await wait_as_asked(self._watermarks, request)
         series = await self._reads.find(run_id, request.key)
         answer = columns_pb.GetMetricHistoryColumns(freshness=await self._fresh(caught_up, [series]))
         if series is None:
@@ -123,7 +118,7 @@ class MetricService:
         run_ids = rules.run_ids(request.run_ids, at_most=MAX_RUN_IDS)
         keys = metric_mapping.keys(request.keys, at_least=0, at_most=metric_mapping.MAX_KEYS_STREAMED)
         steps = metric_mapping.step_range(request)
-        await self._wait(request)
+        await wait_as_asked(self._watermarks, request)
         async for part in self._reads.stream(run_ids, keys or None, steps):
             yield metric_mapping.part_message(*part)
 
@@ -134,7 +129,7 @@ class MetricService:
         run_ids = rules.run_ids(request.run_ids, at_most=MAX_SAMPLED_RUN_IDS)
         keys = metric_mapping.keys(request.keys, at_least=1, at_most=metric_mapping.MAX_KEYS_SAMPLED)
         how = metric_mapping.sample(request)
-        caught_up = await self._wait(request)
+        caught_up = await wait_as_asked(self._watermarks, request)
         answer = columns_pb.SampleMetricHistoryColumns()
         series: list[SeriesRow] = []
         async for row, sampled in self._reads.sample(run_ids, keys, how):
@@ -155,12 +150,6 @@ class MetricService:
         )
         async for part in self._watcher.watch(run_ids, keys or None, backlog):
             yield metric_mapping.part_message(*part)
-
-    async def _wait(self, request: Waiting) -> bool:
-        timeout_ms = mapping.wait_timeout_ms(request.wait_timeout_ms)
-        if not request.wait_for:
-            return True
-        return await self._watermarks.wait_until_applied(mapping.positions(request.wait_for), timeout_ms)
 
     async def _fresh(self, caught_up: bool, series: Sequence[SeriesRow | None]) -> run_pb.Freshness:
         first = next((one for one in series if one is not None), None)

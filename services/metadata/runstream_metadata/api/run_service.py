@@ -14,6 +14,7 @@ from runstream_proto.metadata.v1 import run_service_pb2_grpc as pb_grpc
 
 from runstream_metadata import rules
 from runstream_metadata.api import mapping
+from runstream_metadata.api.fresh_reads import wait_as_asked
 from runstream_metadata.api.new_run import new_run, new_run_or_error
 from runstream_metadata.entities import ModelOutput, NewRun
 from runstream_metadata.runs import RunUpdate
@@ -98,7 +99,7 @@ class RunService(pb_grpc.RunServiceServicer):
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         """Read one run, after waiting for what must be visible."""
         run_id = rules.run_id(request.run_id)
-        caught_up = await self._wait(request)
+        caught_up = await wait_as_asked(self._use.watermarks, request)
         run = await self._use.runs.get(run_id)
         freshness = await self._freshness(caught_up, [run.experiment_id])
         return pb.GetRunResponse(run=mapping.run_message(run), freshness=freshness)
@@ -153,7 +154,7 @@ class RunService(pb_grpc.RunServiceServicer):
     async def SearchRuns(self, request: pb.SearchRunsRequest, context: Context) -> pb.SearchRunsResponse:
         """One page of a search, after waiting for what must be visible."""
         search = _search(request)
-        caught_up = await self._wait(request)
+        caught_up = await wait_as_asked(self._use.watermarks, request)
         runs, next_page_token = await self._use.runs.search(search, summaries_only=request.summaries_only)
         answer = pb.SearchRunsResponse(
             runs=[mapping.run_message(run) for run in runs],
@@ -186,12 +187,6 @@ class RunService(pb_grpc.RunServiceServicer):
         run_id = rules.run_id(request.run_id)
         async for run in watch_run(self._use.runs, self._use.hub, run_id):
             yield pb.WatchRunResponse(run=mapping.run_message(run))
-
-    async def _wait(self, request: pb.GetRunRequest | pb.SearchRunsRequest) -> bool:
-        timeout_ms = mapping.wait_timeout_ms(request.wait_timeout_ms)
-        if not request.wait_for:
-            return True
-        return await self._use.watermarks.wait_until_applied(mapping.positions(request.wait_for), timeout_ms)
 
     async def _freshness(self, caught_up: bool, experiment_ids: Sequence[int]) -> pb.Freshness:
         written_up_to_ms = (

@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
+from runstream_metadata.bus_progress import PartitionProgress
 from runstream_metadata.consumers.run_logged import RunLoggedConsumer
 from runstream_metadata.live import LiveHub
 from runstream_metadata.metric_intake import MetricIntake
@@ -64,7 +65,7 @@ def reads(database: Database) -> MetricReads:
 @pytest.fixture
 def watermarks(database: Database, hub: LiveHub, clock: ManualClock) -> Watermarks:
     """Progress, for a bus with partition offsets."""
-    return Watermarks(database, hub, clock)
+    return Watermarks(database, hub, clock, PartitionProgress(database, clock))
 
 
 @pytest.fixture

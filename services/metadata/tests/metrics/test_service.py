@@ -15,6 +15,7 @@ from runstream_common.rpc.server import build_server
 from runstream_common.rpc.status import from_rpc_error
 from runstream_contract.ids import new_run_id
 from runstream_metadata.api.metric_service import MetricService
+from runstream_metadata.bus_progress import PartitionProgress
 from runstream_metadata.chunk_merge import ChunkMerge, MergeRule
 from runstream_metadata.entities import RunStatus
 from runstream_metadata.metric_watching import MetricWatcher
@@ -54,7 +55,7 @@ async def stub(
     service = MetricService(
         reads,
         MetricWatcher(database, hub),
-        Watermarks(database, hub, SystemClock()),
+        Watermarks(database, hub, SystemClock(), PartitionProgress(database, SystemClock())),
         max_message_bytes=MAX_ANSWER_BYTES,
     )
     server = build_server(settings, [service.registration()])
