@@ -99,7 +99,16 @@ class Application:
                 *self._security.headers(call.path, headers),
                 (b"x-request-id", call.request_id.encode()),
             ]
-            await send_response(response, scope, counted, send, call=call, asked=headers, extra=extra)
+            await send_response(
+                response,
+                scope,
+                counted,
+                send,
+                call=call,
+                asked=headers,
+                extra=extra,
+                is_gone=lambda: left.happened,
+            )
         except ClientDisconnect:
             call.status = CLIENT_LEFT
         except Exception:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from starlette.requests import ClientDisconnect
+
 from runstream_gateway.edge.compression import LEAST_BYTES, accepts_gzip, gzipped, is_worth_it
 from runstream_gateway.replies import PackedResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.responses import Response
     from starlette.types import Message, Receive, Scope, Send
@@ -29,6 +31,7 @@ async def send_response(
     call: Call,
     asked: Mapping[bytes, bytes],
     extra: Sequence[Header],
+    is_gone: Callable[[], bool],
 ) -> None:
     """Send an answer.
 
@@ -40,11 +43,15 @@ async def send_response(
         call: takes status and bytes.
         asked: the request's headers, names in lower case.
         extra: headers that every answer carries.
+        is_gone: whether the client has left.
+
+    Raises:
+        ClientDisconnect: the client left while the answer streamed.
     """
     call.status = response.status_code
     body = getattr(response, "body", None)
     if not isinstance(body, bytes):
-        await _send_stream(response, scope, receive, send, call, extra)
+        await _send_stream(response, scope, receive, send, call, extra, is_gone)
         return
     headers = [*response.raw_headers, *extra]
     if len(body) >= LEAST_BYTES:
@@ -75,11 +82,20 @@ async def _negotiated(
 
 
 async def _send_stream(
-    response: Response, scope: Scope, receive: Receive, send: Send, call: Call, extra: Sequence[Header]
+    response: Response,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    call: Call,
+    extra: Sequence[Header],
+    is_gone: Callable[[], bool],
 ) -> None:
     call.is_event_stream = response.headers.get("content-type", "").startswith("text/event-stream")
 
     async def send_and_count(message: Message) -> None:
+        if is_gone():
+            # uvicorn drops what is sent to nobody without a pause, in which the cancellation could arrive.
+            raise ClientDisconnect
         if message["type"] == "http.response.start":
             call.status = message["status"]
             message = {**message, "headers": [*message.get("headers", []), *extra]}
