@@ -39,13 +39,18 @@ TEXTUAL = EQUALITY | {Operator.LIKE, Operator.ILIKE}
 
 @dataclass(frozen=True, slots=True)
 class FieldRule:
-    """What may be asked of a field."""
+    """What may be asked of a field.
+
+    Args:
+        quoted_too: a number may also stand in quotes when it is an integer (MLflow's versions).
+    """
 
     kind: ValueKind
     operators: frozenset[Operator]
     in_list: bool = False
     null_check: bool = False
     orderable: bool = True
+    quoted_too: bool = False
 
 
 @dataclass(frozen=True, slots=True)

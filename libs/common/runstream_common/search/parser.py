@@ -191,7 +191,11 @@ class _Parser:
         return operator
 
     def _value(self, rule: FieldRule) -> str | float:
-        return self._number() if rule.kind is ValueKind.NUMBER else self._text(rule)
+        if rule.kind is not ValueKind.NUMBER:
+            return self._text(rule)
+        if rule.quoted_too and self._peek.kind in _TEXT_KINDS and _is_integer(self._peek.text):
+            return int(self._take().text)
+        return self._number()
 
     def _number(self) -> float:
         token = self._expect(TokenKind.NUMBER, ValueKind.NUMBER.value)

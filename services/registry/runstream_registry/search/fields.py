@@ -39,7 +39,7 @@ VERSION_FIELDS = FieldTable(
     named={
         Entity.ATTRIBUTE: {
             "name": _LISTED_TEXT,
-            "version_number": _NUMBER,
+            "version_number": FieldRule(ValueKind.NUMBER, NUMERIC, quoted_too=True),
             "run_id": FieldRule(ValueKind.TEXT, TEXTUAL, in_list=True, orderable=False),
             "source_path": _TEXT,
             "stage": _TEXT,

@@ -21,8 +21,14 @@ _STAGE_NAMES: Final = ("None", "None", "Staging", "Production", "Archived")
 _STATUS_NAMES: Final = ("READY", "PENDING_REGISTRATION", "READY", "FAILED_REGISTRATION")
 
 
-def model_json(model: types.RegisteredModel) -> JsonObject:
-    """MLflow's RegisteredModel; its versions are without their aliases, as in MLflow."""
+def model_json(model: types.RegisteredModel, *, stages_by_name: bool = False) -> JsonObject:
+    """MLflow's RegisteredModel; its versions are without their aliases, as in MLflow.
+
+    Args:
+        model: with all its data.
+        stages_by_name: order the latest versions by the names of their stages, as MLflow's search does; else as they come,
+            which is how MLflow reads a single model.
+    """
     answer: JsonObject = {
         "name": model.name,
         "creation_timestamp": model.creation_time_ms,
@@ -31,7 +37,8 @@ def model_json(model: types.RegisteredModel) -> JsonObject:
     if model.description:
         answer["description"] = model.description
     if model.latest_versions:
-        answer["latest_versions"] = [version_json(item, aliases=False) for item in model.latest_versions]
+        latest = [version_json(item, aliases=False) for item in model.latest_versions]
+        answer["latest_versions"] = sorted(latest, key=_stage_of) if stages_by_name else latest
     if model.tags:
         answer["tags"] = _tags_json(model.tags)
     if model.aliases:
@@ -66,6 +73,11 @@ def version_json(version: types.ModelVersion, *, aliases: bool = True) -> JsonOb
     if aliases and version.aliases:
         answer["aliases"] = list(version.aliases)
     return answer
+
+
+def _stage_of(version: JsonObject) -> str:
+    stage: str = version["current_stage"]
+    return stage
 
 
 def _tags_json(tags: Iterable[types.Tag]) -> list[JsonObject]:

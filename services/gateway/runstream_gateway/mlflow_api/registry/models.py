@@ -137,7 +137,7 @@ class RegisteredModels:
         answer = await self._call(request, self._models.SearchModels, message)
         page: dict[str, object] = {}
         if answer.models:
-            page["registered_models"] = [model_json(model) for model in answer.models]
+            page["registered_models"] = [model_json(model, stages_by_name=True) for model in answer.models]
         if answer.next_page_token:
             page["next_page_token"] = answer.next_page_token
         return json_reply(page)

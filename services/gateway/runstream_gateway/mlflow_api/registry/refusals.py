@@ -85,7 +85,7 @@ def _promotion_refused(refusal: PlatformError) -> MlflowException:
         return invalid(refusal.message)
     return MlflowException(
         f"{refusal.message}. Ask for approval at POST /api/runstream/v1/promotion-requests, in the console under "
-        "Promotions, or with `runstream promotions request`.",
+        "Promotions, or with `runstream models request`.",
         error_code=PERMISSION_DENIED,
     )
 
