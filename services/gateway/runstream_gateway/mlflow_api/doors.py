@@ -15,6 +15,7 @@ from runstream_gateway.mlflow_api import (
     server_info,
     webhooks,
 )
+from runstream_gateway.mlflow_api.graphql import endpoint as graphql
 from runstream_gateway.mlflow_api.registry import aliases, models, versions
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def mlflow_routes(backends: Backends) -> list[Route]:
             *versions.routes(backends),
             *aliases.routes(backends),
             *webhooks.routes(backends),
+            *graphql.routes(backends),
             # Last: every other route wins.
             *absent.routes(),
         ]

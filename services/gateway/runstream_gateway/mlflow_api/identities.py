@@ -42,6 +42,9 @@ def known_experiment_ids(texts: Iterable[str]) -> list[str]:
     """
     known: dict[str, None] = {}
     for text in texts:
+        if not text:
+            # The default experiment only where one is asked for.
+            _parse_experiment_id(text)
         try:
             known[experiment_id_text(text)] = None
         except MlflowException as error:

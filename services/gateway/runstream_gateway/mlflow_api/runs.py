@@ -107,7 +107,7 @@ class Runs:
     async def search(self, request: Request) -> Response:
         """runs/search."""
         asked = await read_fast(request, _run_search_decoder)
-        if asked is None or asked.run_view_type not in _VIEW_TYPES:
+        if asked is None or asked.run_view_type not in _VIEW_TYPES or asked.max_results > MAX_PAGE_SIZE:
             asked = await _read_search(request)
         page = await self.find(asked)
         answer: dict[str, Any] = {}
@@ -269,7 +269,11 @@ async def _read_search(request: Request) -> RunSearchBody:
         "max_results": [int_like, at_most(MAX_PAGE_SIZE)],
         "order_by": [array, strings],
     }
-    asked = await read_message(request, mlflow_pb.SearchRuns(), schema)
+    return run_search(await read_message(request, mlflow_pb.SearchRuns(), schema))
+
+
+def run_search(asked: mlflow_pb.SearchRuns) -> RunSearchBody:
+    """What MLflow's message asks for."""
     return RunSearchBody(
         experiment_ids=list(asked.experiment_ids),
         filter=asked.filter,
