@@ -122,9 +122,12 @@ class Migration:
             )
         if self._target.renumbers:
             self._reserve_runs(experiment, placed)
-        for model in self._source.logged_models(experiment.experiment_id):
-            self._guarded(f"logged model {model.model_id}", self._carry_logged_model, model, placed)
-        self._carry_runs(experiment, placed)
+            self._carry_logged_models(experiment, placed)
+            self._carry_runs(experiment, placed)
+        else:
+            self._carry_runs(experiment, placed)
+            self._carry_logged_models(experiment, placed)
+        self._delete_runs(experiment)
         self._target.finish_experiment(experiment, placed)
         self._report.add("experiments")
 
@@ -150,6 +153,16 @@ class Migration:
                 )
             while pending:
                 pending = _raise_first(pending)
+
+    def _delete_runs(self, experiment: Experiment) -> None:
+        """Delete what was deleted; last, since a deleted run takes neither points nor those of its logged models."""
+        deleted = [
+            run.info.run_id for run in self._source.run_summaries(experiment.experiment_id, deleted_only=True)
+        ]
+        if deleted:
+            self._target.settle()
+        for run_id in deleted:
+            self._guarded(f"run {run_id}", self._target.delete_run, self._moved.run_id(run_id))
 
     def _carry_run(self, summary: Run, experiment: Placed) -> None:
         run = self._source.run(summary.info.run_id)
@@ -192,6 +205,10 @@ class Migration:
             self._report.add("bytes", sum(file.size_bytes for file in batch))
         return Inventory.of(stored)
 
+    def _carry_logged_models(self, experiment: Experiment, placed: Placed) -> None:
+        for model in self._source.logged_models(experiment.experiment_id):
+            self._guarded(f"logged model {model.model_id}", self._carry_logged_model, model, placed)
+
     def _carry_logged_model(self, model: LoggedModel, experiment: Placed) -> None:
         known = self._journal.get(LOGGED_MODEL, model.model_id)
         if known is not None and known.final:
@@ -222,7 +239,7 @@ class Migration:
         facts = {
             "tags": len(model._tags),  # noqa: SLF001 - the property leaves out the tag that makes a prompt
             "aliases": {alias: str(number) for alias, number in model.aliases.items()},
-            "versions": {version.version: version.current_stage or "None" for version in versions},
+            "versions": {str(version.version): version.current_stage or "None" for version in versions},
         }
         self._journal.put(MODEL, Entry(model.name, model.name, False, facts))
         self._report.add("models")

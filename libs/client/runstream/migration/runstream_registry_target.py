@@ -87,7 +87,7 @@ class RegistryTarget:
         for version in versions:
             if version.current_stage not in {None, "", NO_STAGE}:
                 self._promote(version, promotions_pb.Target(stage=version.current_stage))
-        by_number = {version.version: version for version in versions}
+        by_number = {str(version.version): version for version in versions}
         for alias, number in model.aliases.items():
             self._promote(by_number[str(number)], promotions_pb.Target(alias=alias))
         for version in versions:

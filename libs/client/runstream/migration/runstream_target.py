@@ -154,8 +154,10 @@ class RunstreamTarget(RegistryTarget):
     def finish_run(self, run: Run, run_id: str) -> None:
         """See Target."""
         self._call(self._runs.UpdateRun, shapes.update_run(run, run_id))
-        if run.info.lifecycle_stage == "deleted":
-            self._call(self._runs.DeleteRun, runs_pb.DeleteRunRequest(run_id=run_id))
+
+    def delete_run(self, run_id: str) -> None:
+        """See Target."""
+        self._call(self._runs.DeleteRun, runs_pb.DeleteRunRequest(run_id=run_id))
 
     # Logged models
 

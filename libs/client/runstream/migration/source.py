@@ -61,13 +61,14 @@ class MlflowSource:
         """A run with everything but histories and files; a search leaves out models that it used."""
         return self._store.get_run(run_id)
 
-    def run_summaries(self, experiment_id: str) -> Iterator[Run]:
-        """All runs of an experiment, deleted ones too, oldest first."""
+    def run_summaries(self, experiment_id: str, *, deleted_only: bool = False) -> Iterator[Run]:
+        """Runs of an experiment, oldest first: all, or the deleted ones."""
+        view = ViewType.DELETED_ONLY if deleted_only else ViewType.ALL
         return _pages(
             lambda token: self._store.search_runs(
                 [experiment_id],
                 "",
-                ViewType.ALL,
+                view,
                 max_results=PAGE_RUNS,
                 order_by=["attributes.start_time ASC"],
                 page_token=token,

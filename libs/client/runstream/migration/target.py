@@ -121,7 +121,11 @@ class Target(Protocol):
         ...
 
     def finish_run(self, run: Run, run_id: str) -> None:
-        """Give a run its end and its lifecycle stage."""
+        """Give a run its status and its end."""
+        ...
+
+    def delete_run(self, run_id: str) -> None:
+        """Mark a run deleted."""
         ...
 
     def put_logged_model(
