@@ -13,6 +13,7 @@ from benchmarks import datasets, peer, workload
 from benchmarks.ours import artifacts, growth, read, registry, write
 from benchmarks.ours.stack import StackUnderTest, module, on_database, running_stack
 from benchmarks.report import Result
+from benchmarks.web import measure as web
 from deploy.local.s3.s3 import S3Server
 
 NAMES = (
@@ -32,6 +33,7 @@ NAMES = (
     "search_versions",
     "large_file",
     "small_files",
+    *web.NAMES,
 )
 MIB = 1024 * 1024
 
@@ -102,7 +104,26 @@ def measure_peer(postgres: LocalPostgres, work_dir: Path, plan: Plan, names: set
             note("history_chart", lambda: peer.history_chart_latency(server, history).median_ms)
             note("history_whole", lambda: peer.history_whole_rate(server, history).points_per_second)
         _measure_peer_registry(server, work_dir, plan, names, note)
+        if names & set(web.NAMES):
+            _measure_peer_web(server, work_dir, plan, names, note)
     return found
+
+
+def _measure_peer_web(
+    server: peer.MlflowServer, work_dir: Path, plan: Plan, names: set[str], note: Note
+) -> None:
+    def note_also_for_plugin(name: str, figure: float) -> None:
+        note(name, lambda: figure)
+        # The plugin is ours; what it is compared with is MLflow's plain client.
+        note(f"{name}_plugin", lambda: figure)
+
+    target = web.WebServer(
+        server.url,
+        None,
+        lambda: peer.load_search_experiment(server),
+        lambda: peer.load_history(server, web.HISTORY_POINTS).run_id,
+    )
+    web.measure(target, work_dir, plan.seconds, names, note_also_for_plugin)
 
 
 def _measure_peer_registry(
@@ -156,6 +177,8 @@ def measure_ours(
             collected.add("search_runs", "ms", search.median_ms)
             collected.add("search_runs_p95", "ms", search.percentile_ms(95))
         _registry(stack, url, plan, names, collected)
+        if names & set(web.NAMES):
+            _web(stack, url, data_dir, plan, names, collected)
         if "append_growth" in names:
             _growth(stack, url, plan, collected)
     return collected.results
@@ -260,6 +283,24 @@ def _registry(stack: StackUnderTest, url: str, plan: Plan, names: set[str], coll
         search = registry.search_latency(stack)
         collected.add("search_versions", "ms", search.median_ms)
         collected.add("search_versions_p95", "ms", search.percentile_ms(95))
+
+
+def _web(
+    stack: StackUnderTest, url: str, folder: Path, plan: Plan, names: set[str], collected: _Collected
+) -> None:
+    server = web.WebServer(
+        stack.web_url,
+        f"runstream://{stack.web_url.removeprefix('http://')}",
+        lambda: str(on_database(url, datasets.load_search_experiment)),
+        lambda: read.write_history(stack, web.HISTORY_POINTS),
+    )
+    web.measure(
+        server,
+        folder,
+        plan.seconds,
+        names,
+        lambda name, figure: collected.add(name, web.UNITS[name], figure),
+    )
 
 
 def _log_metric(stack: StackUnderTest, plan: Plan, collected: _Collected) -> None:

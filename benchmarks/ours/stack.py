@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -15,11 +16,12 @@ import grpc
 import psutil
 from runstream.embedded import stack as embedded
 from runstream.embedded.options import StackOptions
-from runstream.embedded.services import free_stack_port
+from runstream.embedded.services import free_stack_port, http_port
 from runstream.embedded.state import read_state
 
 T = TypeVar("T")
 
+GATEWAY_WORKERS = 2
 MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
 
 
@@ -33,6 +35,7 @@ class StackUnderTest:
         metadata: gRPC target of the metadata service.
         ingest: gRPC target of the ingest service.
         registry: gRPC target of the registry service.
+        web_url: `http://host:port` of the gateway.
     """
 
     topology: str
@@ -40,6 +43,7 @@ class StackUnderTest:
     metadata: str
     ingest: str
     registry: str
+    web_url: str
 
     def processes(self) -> dict[str, psutil.Process]:
         """The services' processes by name."""
@@ -65,6 +69,8 @@ def running_stack(
         kafka: bootstrap servers, or None for the PostgreSQL bus.
         object_store_url: `s3://…`, or None for a folder.
     """
+    # As many as the peer has; passed on to the services.
+    os.environ["RUNSTREAM_HTTP_WORKERS"] = str(GATEWAY_WORKERS)
     port = free_stack_port()
     options = StackOptions(
         data_dir=data_dir,
@@ -77,7 +83,12 @@ def running_stack(
     try:
         topology = "kafka" if kafka else "embedded"
         yield StackUnderTest(
-            topology, data_dir, f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}", f"127.0.0.1:{port + 3}"
+            topology,
+            data_dir,
+            f"127.0.0.1:{port}",
+            f"127.0.0.1:{port + 1}",
+            f"127.0.0.1:{port + 3}",
+            f"http://127.0.0.1:{http_port(port)}",
         )
     finally:
         embedded.stop(data_dir)
