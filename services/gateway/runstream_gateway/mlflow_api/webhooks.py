@@ -81,7 +81,7 @@ class Webhooks:
             status=_status(asked.status),
         )
         answer = await self._call(request, self._webhooks.CreateWebhook, message)
-        return json_reply({"webhook": _webhook_json(answer.webhook)})
+        return json_reply({"webhook": webhook_json(answer.webhook)})
 
     async def list(self, request: Request) -> Response:
         """Webhooks, GET: newest first."""
@@ -94,7 +94,7 @@ class Webhooks:
         answer = await self._call(request, self._webhooks.ListWebhooks, message)
         page: dict[str, object] = {}
         if answer.webhooks:
-            page["webhooks"] = [_webhook_json(webhook) for webhook in answer.webhooks]
+            page["webhooks"] = [webhook_json(webhook) for webhook in answer.webhooks]
         if answer.next_page_token:
             page["next_page_token"] = answer.next_page_token
         return json_reply(page)
@@ -104,7 +104,7 @@ class Webhooks:
         webhook_id = _webhook_id(request)
         message = pb.GetWebhookRequest(webhook_id=webhook_id)
         answer = await self._call(request, self._webhooks.GetWebhook, message, _words(webhook_id))
-        return json_reply({"webhook": _webhook_json(answer.webhook)})
+        return json_reply({"webhook": webhook_json(answer.webhook)})
 
     async def update(self, request: Request) -> Response:
         """webhooks/{webhook_id}, PATCH: changes what is given; an empty name, URL or list of events is not."""
@@ -129,7 +129,7 @@ class Webhooks:
             status=_status(asked.status) if asked.HasField("status") else pb.WEBHOOK_STATUS_UNSPECIFIED,
         )
         answer = await self._call(request, self._webhooks.UpdateWebhook, message, _words(webhook_id))
-        return json_reply({"webhook": _webhook_json(answer.webhook)})
+        return json_reply({"webhook": webhook_json(answer.webhook)})
 
     async def delete(self, request: Request) -> Response:
         """webhooks/{webhook_id}, DELETE."""
@@ -147,7 +147,7 @@ class Webhooks:
             webhook_id=webhook_id, event=_event_messages(events)[0] if events else None
         )
         answer = await self._call(request, self._webhooks.TestWebhook, message, _words(webhook_id))
-        return json_reply({"result": _result_json(answer)})
+        return json_reply({"result": result_json(answer)})
 
 
 def _webhook_id(request: Request) -> str:
@@ -216,7 +216,8 @@ def _status(status: mlflow_pb.WebhookStatus.ValueType) -> pb.WebhookStatus.Value
     return pb.WebhookStatus.Value(f"WEBHOOK_STATUS_{mlflow_pb.WebhookStatus.Name(status)}")
 
 
-def _webhook_json(webhook: pb.Webhook) -> dict[str, Any]:
+def webhook_json(webhook: pb.Webhook) -> dict[str, Any]:
+    """MLflow's Webhook, without the events that MLflow has no words for."""
     answer: dict[str, Any] = {
         "webhook_id": webhook.webhook_id,
         "name": webhook.name,
@@ -235,7 +236,8 @@ def _webhook_json(webhook: pb.Webhook) -> dict[str, Any]:
     return answer
 
 
-def _result_json(result: pb.TestWebhookResponse) -> dict[str, Any]:
+def result_json(result: pb.TestWebhookResponse) -> dict[str, Any]:
+    """MLflow's WebhookTestResult."""
     answer: dict[str, Any] = {"success": result.success}
     if result.response_status:
         answer |= {"response_status": result.response_status, "response_body": result.response_body}
