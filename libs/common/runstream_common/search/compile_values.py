@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    false,
     not_,
     or_,
 )
@@ -72,7 +74,11 @@ def compare_double(column: ColumnElement[float], symbol: Operator, value: float)
 
 
 def compare_integer(column: ColumnElement[int], symbol: Operator, value: float) -> ColumnElement[bool]:
-    """An exact comparison of a 64-bit integer with any finite number."""
+    """An exact comparison of a 64-bit integer with any number but NaN; NULL compares as NULL."""
+    if math.isinf(value):
+        # Every integer stands where this one does.
+        held = _FUNCTIONS[symbol](0, value)
+        return column.is_not(None) if held else false()
     whole = int(value)
     if whole == value and whole in _INT64:
         bound: BindParameter[Any] = bindparam(None, whole, BigInteger())

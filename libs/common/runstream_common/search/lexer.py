@@ -56,7 +56,7 @@ _MLFLOW_QUOTED = r"'(?:''|\\'|[^'])*'", r'"(?:""|\\"|[^"])*"'
 _TEMPLATE = r"""
     (?P<space>\s+)
   | (?P<dotted>(?:(?P<entity>[^\W\d]\w*)|`(?P<ticked_entity>[^`]*)`)
-               \.(?:`(?P<ticked_key>[^`]*)`|"(?P<quoted_key>[^"]*)"|(?P<key>\w[\w.]*)))
+               \.(?:`(?P<ticked_key>[^`]*)`|"(?P<quoted_key>[^"]*)"{more_keys}|(?P<key>{key})))
   | `(?P<ticked>[^`]*)`
   | (?P<word>[^\W\d]\w*)
   | (?P<number>-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![\w.]))
@@ -69,12 +69,19 @@ _TEMPLATE = r"""
 """
 
 
-def _pattern(quoted: tuple[str, str]) -> re.Pattern[str]:
-    return re.compile(_TEMPLATE.format(single=quoted[0], double=quoted[1]), re.VERBOSE)
+# MLflow also reads keys in single quotes, and keys that begin with a dot.
+_OWN_KEY, _MLFLOW_KEY = r"\w[\w.]*", r"[\w.]+"
+_MLFLOW_MORE_KEYS = r"|'(?P<single_key>[^']*)'"
 
 
-_OWN = _pattern(_OWN_QUOTED)
-_MLFLOW = _pattern(_MLFLOW_QUOTED)
+def _pattern(quoted: tuple[str, str], key: str, more_keys: str) -> re.Pattern[str]:
+    pattern = _TEMPLATE.format(single=quoted[0], double=quoted[1], key=key, more_keys=more_keys)
+    return re.compile(pattern, re.VERBOSE)
+
+
+_OWN = _pattern(_OWN_QUOTED, _OWN_KEY, "")
+_MLFLOW = _pattern(_MLFLOW_QUOTED, _MLFLOW_KEY, _MLFLOW_MORE_KEYS)
+_KEY_GROUPS = frozenset({"ticked_key", "quoted_key", "single_key", "key"})
 
 _SIMPLE = {
     "word": TokenKind.WORD,
@@ -92,7 +99,7 @@ def tokens(text: str, field: str, *, mlflow_strict: bool = False) -> list[Token]
     Args:
         text: at most MAX_TEXT_LENGTH characters.
         field: where the text came from, for messages.
-        mlflow_strict: keep doubled quotes and quotes after a backslash as they are, as MLflow does.
+        mlflow_strict: keep doubled quotes and quotes after a backslash as they are, and take the keys that MLflow takes.
 
     Raises:
         InvalidFilter: something is no token, or the text is too long.
@@ -133,7 +140,8 @@ def _token(match: re.Match[str], *, unescape: bool) -> Token:
     position = match.start()
     if group == "dotted":
         entity = match["entity"] if match["entity"] is not None else match["ticked_entity"]
-        key = next(part for part in match.group("ticked_key", "quoted_key", "key") if part is not None)
+        parts = match.groupdict()
+        key = next(parts[name] for name in _KEY_GROUPS & parts.keys() if parts[name] is not None)
         return Token(TokenKind.NAME, key, position, entity)
     if group == "ticked":
         return Token(TokenKind.NAME, match["ticked"], position)

@@ -7,11 +7,18 @@ unary      = "NOT" unary | "(" or ")" | clause
 clause     = field operator value
            | field [ "NOT" ] "IN" "(" value { "," value } [ "," ] ")"
            | field "IS" [ "NOT" ] "NULL"
+
+In MLflow's own grammar clauses stand one after the other, and ANDs between, before and behind them are passed over:
+
+filter     = { "AND" } { clause { "AND" } }
 """
 
 from __future__ import annotations
 
+import ast
 import math
+import re
+import warnings
 from typing import TYPE_CHECKING
 
 from runstream_common.search.fields import FieldRule, FieldTable, ValueKind
@@ -52,7 +59,8 @@ def parse_filter(text: str, fields: FieldTable, *, mlflow_strict: bool = False) 
     Args:
         text: see the module's grammar.
         fields: what the searched objects have.
-        mlflow_strict: refuse OR, NOT before a clause, and parentheses around clauses.
+        mlflow_strict: refuse OR, NOT before a clause, and parentheses around clauses; read values and patterns as MLflow's
+            parser and its store on SQLite do: in a list as Python's texts, and with backslashes that escape nothing.
 
     Raises:
         InvalidFilter: the text breaks the grammar or a limit, or a field cannot be asked that.
@@ -87,17 +95,29 @@ class _Parser:
         self._depth = 0
         self._clauses = 0
 
-    def parse(self) -> Expression:
+    def parse(self) -> Expression | None:
+        if self._strict:
+            return self._clauses_of_mlflow()
         expression = self._or()
         if self._peek.kind is not TokenKind.END:
-            expected = "AND" if self._strict else "AND, OR"
-            raise self._problem(self._peek, f"expected {expected} or the end, found {self._peek}")
+            raise self._problem(self._peek, f"expected AND, OR or the end, found {self._peek}")
         return expression
+
+    def _clauses_of_mlflow(self) -> Expression | None:
+        found: list[Expression] = []
+        while self._peek.kind is not TokenKind.END:
+            if self._take_word("AND"):
+                continue
+            if self._peek.is_word("OR"):
+                raise self._unsupported("OR")
+            found.append(self._unary())
+        if not found:
+            return None
+        return found[0] if len(found) == 1 else And(tuple(found))
 
     def _or(self) -> Expression:
         operands = [self._and()]
         while self._peek.is_word("OR"):
-            self._refuse_in_strict("OR")
             self._take()
             operands.append(self._and())
         return operands[0] if len(operands) == 1 else Or(tuple(operands))
@@ -114,11 +134,13 @@ class _Parser:
     def _unary(self) -> Expression:
         token = self._peek
         if token.is_word("NOT"):
-            self._refuse_in_strict("NOT")
+            if self._strict:
+                raise self._unsupported("NOT")
             self._enter()
             operand: Expression = Not(self._unary())
         elif token.kind is TokenKind.OPEN:
-            self._refuse_in_strict("parentheses")
+            if self._strict:
+                raise self._unsupported("parentheses")
             self._enter()
             operand = self._or()
             self._expect(TokenKind.CLOSE)
@@ -145,7 +167,10 @@ class _Parser:
         if follower.is_word("IN") or follower.is_word("NOT"):
             return self._membership(field, rule)
         operator = self._operator(field, rule)
-        return Comparison(field, operator, self._value(rule))
+        value = self._value(rule)
+        if self._strict and operator in _PATTERN_OPERATORS and isinstance(value, str):
+            value = value.replace("\\", "\\\\")
+        return Comparison(field, operator, value)
 
     def _null_check(self, field: Field, rule: FieldRule) -> NullCheck:
         token = self._take()
@@ -164,12 +189,12 @@ class _Parser:
         if not rule.in_list:
             raise self._problem(token, f"IN cannot be asked of {field.entity}.{field.key}")
         self._expect(TokenKind.OPEN)
-        values = [self._text(rule)]
+        values = [self._listed_text(rule)]
         while self._at(TokenKind.COMMA):
             self._take()
             if self._at(TokenKind.CLOSE):
                 break
-            values.append(self._text(rule))
+            values.append(self._listed_text(rule))
         self._expect(TokenKind.CLOSE)
         if len(values) > MAX_LIST_LENGTH:
             raise self._problem(token, f"IN has {len(values)} values, at most {MAX_LIST_LENGTH} are allowed")
@@ -200,7 +225,7 @@ class _Parser:
     def _number(self) -> float:
         token = self._expect(TokenKind.NUMBER, ValueKind.NUMBER.value)
         number = float(token.text)
-        if math.isinf(number):
+        if math.isinf(number) and not self._strict:
             raise self._problem(token, "the number is too large")
         # Times in milliseconds are compared exactly.
         return int(token.text) if token.text.lstrip("-").isdecimal() else number
@@ -213,9 +238,22 @@ class _Parser:
             raise self._problem(token, f"expected a decimal number in quotes, found {token}")
         return token.text
 
-    def _refuse_in_strict(self, what: str) -> None:
-        if self._strict:
-            raise self._problem(self._peek, f"Invalid clause(s) in filter string: {what} is not supported")
+    def _listed_text(self, rule: FieldRule) -> str:
+        token = self._peek
+        text = self._text(rule)
+        if not self._strict or not _MAY_BE_ESCAPED.search(text):
+            return text
+        quote = "'" if token.kind is TokenKind.SINGLE_QUOTED else '"'
+        try:
+            with warnings.catch_warnings():
+                # An escape that Python does not know stands for itself.
+                warnings.simplefilter("ignore")
+                return str(ast.literal_eval(f"{quote}{text}{quote}"))
+        except (SyntaxError, ValueError) as error:
+            raise self._problem(token, f"cannot be read as a text: {error}") from error
+
+    def _unsupported(self, what: str) -> InvalidFilter:
+        return self._problem(self._peek, f"Invalid clause(s) in filter string: {what} is not supported")
 
     @property
     def _peek(self) -> Token:
@@ -247,6 +285,8 @@ class _Parser:
 
 
 _OPERATOR_KINDS = {TokenKind.OPERATOR, TokenKind.WORD}
+_PATTERN_OPERATORS = {Operator.LIKE, Operator.ILIKE}
+_MAY_BE_ESCAPED = re.compile(r"[\\'\"\n\r]")
 
 
 def _is_integer(text: str) -> bool:
