@@ -115,6 +115,19 @@ class GatewaySettings(HttpSettings, StatelessSettings):
     registry_target: str = Field(
         "localhost:5053", min_length=1, description="gRPC `host:port` of the registry service"
     )
+    public_url: str = Field(
+        "",
+        max_length=2000,
+        pattern=r"^(https?://[^/?#\s]+[^?#\s]*)?$",
+        description="How clients reach the gateway, such as `https://mlflow.example.org/prefix`: what URLs of its own begin "
+        "with. Empty means as the request's headers say",
+    )
+    artifact_verification_seconds: float = Field(
+        110.0,
+        gt=0,
+        le=3600,
+        description="Longest wait until a large file that has arrived was read back and hashed; MLflow's client waits for 120 s",
+    )
     backend_timeout_seconds: float = Field(
         60.0, gt=0, le=3600, description="Longest time that a call of a service may take"
     )

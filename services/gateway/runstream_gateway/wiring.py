@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 from runstream_common.service import Service
 
 from runstream_gateway.backends import Backends
+from runstream_gateway.console.doors import console_routes
 from runstream_gateway.control.event_streams import EventStreams
 from runstream_gateway.control_api.doors import control_operations, control_routes
+from runstream_gateway.control_api.openapi import openapi_document
 from runstream_gateway.edge.application import Application
 from runstream_gateway.edge.server import HttpServer
 from runstream_gateway.edge.workers import ParentLink, WorkerGroup
+from runstream_gateway.files.store import ArtifactFiles
+from runstream_gateway.mlflow_api.artifacts.areas import artifact_routes
 from runstream_gateway.mlflow_api.doors import mlflow_routes
 from runstream_gateway.web_ui import pages as web_ui
 
@@ -29,15 +33,22 @@ async def build(runtime: Runtime[GatewaySettings]) -> Service:
         return Service([WorkerGroup(runtime)])
     backends = Backends(settings)
     streams = EventStreams(backends)
-    application = Application(gateway_routes(settings, backends, streams), settings)
+    files = ArtifactFiles(backends, settings)
+    application = Application(gateway_routes(settings, backends, streams, files), settings)
     link = [] if settings.http_parent_fd is None else [ParentLink(settings.http_parent_fd)]
-    return Service([backends, streams, HttpServer(settings, application), *link])
+    return Service([backends, streams, files, HttpServer(settings, application), *link])
 
 
-def gateway_routes(settings: GatewaySettings, backends: Backends, streams: EventStreams) -> list[Route]:
+def gateway_routes(
+    settings: GatewaySettings, backends: Backends, streams: EventStreams, files: ArtifactFiles
+) -> list[Route]:
     """Every route of every door."""
+    operations = control_operations(backends, streams)
+    document = openapi_document(operations)
     return [
         *web_ui.routes(settings),
-        *control_routes(control_operations(backends, streams)),
+        *control_routes(operations, document),
+        *console_routes(backends, prefix=settings.http_prefix, document=document),
+        *artifact_routes(settings, backends, files),
         *mlflow_routes(backends),
     ]

@@ -21,7 +21,7 @@ from runstream_common.object_store.errors import ObjectStoreUnavailable
 from runstream_common.object_store.local_folder import Folder
 from runstream_common.object_store.local_http import LocalHttpServer
 from runstream_common.object_store.local_open_uploads import OpenUploads
-from runstream_common.object_store.local_signing import OPEN_UPLOAD, UrlSigner
+from runstream_common.object_store.local_signing import OPEN_UPLOAD, URL_PREFIX, UrlSigner
 from runstream_common.object_store.local_uploads import Uploads
 from runstream_common.object_store.workers import Workers
 
@@ -100,7 +100,7 @@ class LocalStore:
     @property
     def address(self) -> StoreAddress:
         """See ``ObjectStore.address``; clients that know the gateway alone need not reach this port."""
-        return StoreAddress(self._service_url, clients_reach_it=False)
+        return StoreAddress(f"{self._service_url}{URL_PREFIX}".rstrip("/"), clients_reach_it=False)
 
     @property
     def open_parts_need_length(self) -> bool:

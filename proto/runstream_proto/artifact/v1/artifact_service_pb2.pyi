@@ -1132,7 +1132,9 @@ class DescribeStoreResponse(_message.Message):
     SERVICE_URL_FIELD_NUMBER: _builtins.int
     CLIENTS_REACH_IT_FIELD_NUMBER: _builtins.int
     service_url: _builtins.str
-    """What requests signed for services begin with; without a host ("http://:5072") it means the artifact service's own."""
+    """What requests signed for services begin with, before the object's key; without a host ("http://:5072/objects") it means
+    the artifact service's own.
+    """
     clients_reach_it: _builtins.bool
     """Whether clients reach the object store by themselves: it is S3 with a public address."""
     def __init__(

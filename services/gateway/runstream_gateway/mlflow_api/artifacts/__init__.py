@@ -1,0 +1,1 @@
+"""Artifacts: MLflow's proxy, its listings and downloads, multipart uploads and signed URLs."""
