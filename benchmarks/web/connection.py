@@ -36,7 +36,9 @@ class Connection(asyncio.Protocol):
         """Connect to the server of a URL."""
         parts = urlsplit(url)
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(lambda: cls(parts.netloc), parts.hostname, parts.port)
+        _, connection = await loop.create_connection(
+            lambda: cls(parts.netloc), str(parts.hostname), parts.port or 80
+        )
         return connection
 
     async def ask(self, request: bytes) -> bytes:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from benchmarks import workload
-from benchmarks.peer.http import PeerClient
+from benchmarks.peer.http import connect
 from benchmarks.web.files import file_rates
 from benchmarks.web.load import API, Load, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from benchmarks.peer.http import PeerClient
 
 NAMES = (
     "web_log_batch",
@@ -71,10 +74,10 @@ class WebServer:
     fill_search: Callable[[], str]
     fill_history: Callable[[], str]
 
-    def client(self) -> PeerClient:
-        """A plain client for single calls."""
+    def client(self) -> AbstractContextManager[PeerClient]:
+        """A plain client for single calls, not kept: servers close connections that rest."""
         host, _, port = self.url.removeprefix("http://").partition(":")
-        return PeerClient(host, int(port))
+        return connect(host, int(port))
 
 
 def measure(
@@ -89,8 +92,8 @@ def measure(
         names: of `NAMES`.
         note: takes name and figure, in the unit of `UNITS`.
     """
-    client = server.client()
-    experiment_id = str(client.post("experiments/create", {"name": "web"})["experiment_id"])
+    with server.client() as client:
+        experiment_id = str(client.post("experiments/create", {"name": "web"})["experiment_id"])
     if "web_log_batch" in names:
         best = best_rate(server.url, "log_batch", experiment_id, seconds, (1, 2, 4, 8))
         note("web_log_batch", best * workload.BATCH_POINTS)
@@ -100,18 +103,18 @@ def measure(
     if "web_create_run" in names:
         note("web_create_run", best_rate(server.url, "create_run", experiment_id, seconds, (1, 4, 16)))
     if "web_search_runs" in names:
-        note("web_search_runs", search_ms(server, client, seconds))
+        note("web_search_runs", search_ms(server, seconds))
     if "web_history" in names:
-        note("web_history", history_ms(server, client, seconds))
+        note("web_history", history_ms(server, seconds))
     if "web_files" in names:
-        run = client.post("runs/create", {"experiment_id": experiment_id})["run"]["info"]
+        with server.client() as client:
+            run = client.post("runs/create", {"experiment_id": experiment_id})["run"]["info"]
         path = str(run["artifact_uri"]).removeprefix("mlflow-artifacts:/")
         up, down = file_rates(server.url, path, folder, FILE_BYTES)
         note("web_file_up", up)
         note("web_file_down", down)
     if "web_training" in names:
         _training(server, note)
-    client.close()
 
 
 def best_rate(url: str, kind: str, experiment_id: str, seconds: float, connections: Sequence[int]) -> float:
@@ -126,7 +129,7 @@ def best_rate(url: str, kind: str, experiment_id: str, seconds: float, connectio
     return _rate(Load(url, kind, best, seconds, experiment_id))
 
 
-def search_ms(server: WebServer, client: PeerClient, seconds: float) -> float:
+def search_ms(server: WebServer, seconds: float) -> float:
     """Median time of the first page of a search in many runs; the page is checked."""
     body = {
         "experiment_ids": [server.fill_search()],
@@ -134,7 +137,8 @@ def search_ms(server: WebServer, client: PeerClient, seconds: float) -> float:
         "order_by": [workload.SEARCH_ORDER_BY],
         "max_results": workload.SEARCH_PAGE,
     }
-    runs = client.post("runs/search", body)["runs"]
+    with server.client() as client:
+        runs = client.post("runs/search", body)["runs"]
     metrics = [{one["key"]: float(one["value"]) for one in run["data"]["metrics"]} for run in runs]
     accuracies = [found["accuracy"] for found in metrics]
     right = len(runs) == workload.SEARCH_PAGE and accuracies == sorted(accuracies, reverse=True)
@@ -143,10 +147,11 @@ def search_ms(server: WebServer, client: PeerClient, seconds: float) -> float:
     return _median_ms(server.url, "POST", API + "runs/search", json.dumps(body), seconds)
 
 
-def history_ms(server: WebServer, client: PeerClient, seconds: float) -> float:
+def history_ms(server: WebServer, seconds: float) -> float:
     """Median time of a whole history in one answer; the answer is checked."""
     query: dict[str, str | int] = {"run_id": server.fill_history(), "metric_key": workload.HISTORY_KEY}
-    points = client.get("metrics/get-history", query)["metrics"]
+    with server.client() as client:
+        points = client.get("metrics/get-history", query)["metrics"]
     if [point["step"] for point in points] != list(range(HISTORY_POINTS)):
         raise RuntimeError(f"the history has {len(points)} points, or not in order")
     return _median_ms(server.url, "GET", f"{API}metrics/get-history?{urlencode(query)}", "", seconds)
