@@ -11,8 +11,15 @@ from runstream_proto.metadata.v1 import types_pb2 as types
 
 from runstream_gateway.mlflow_api.calls import call
 from runstream_gateway.mlflow_api.checks import array, int_like, required, string, strings
-from runstream_gateway.mlflow_api.errors import bad_request, invalid, logged_model_missing, missing
+from runstream_gateway.mlflow_api.errors import (
+    bad_request,
+    experiment_missing,
+    invalid,
+    logged_model_missing,
+    missing,
+)
 from runstream_gateway.mlflow_api.identities import experiment_id_text, known_experiment_ids
+from runstream_gateway.mlflow_api.logged_model_filters import logged_model_filter
 from runstream_gateway.mlflow_api.logged_model_json import logged_model_json
 from runstream_gateway.mlflow_api.messages import empty_reply, read_message
 from runstream_gateway.mlflow_api.search_filters import MAX_PAGE_SIZE
@@ -68,10 +75,11 @@ class LoggedModels:
         validation._validate_logged_model_name(asked.name or None)  # noqa: SLF001 - MLflow's own rule and text
         _check_distinct("params", [param.key for param in asked.params])
         _check_distinct("tags", [tag.key for tag in asked.tags])
+        experiment_id = experiment_id_text(asked.experiment_id)
         answer = await call(
             self._models.CreateLoggedModel,
             pb.CreateLoggedModelRequest(
-                experiment_id=experiment_id_text(asked.experiment_id),
+                experiment_id=experiment_id,
                 name=asked.name,
                 model_type=asked.model_type,
                 source_run_id=asked.source_run_id,
@@ -79,6 +87,7 @@ class LoggedModels:
                 tags=_key_values(asked.tags),
             ),
             self._timeout,
+            {"EXPERIMENT_NOT_FOUND": lambda _: experiment_missing(experiment_id)},
         )
         return json_reply({"model": logged_model_json(answer.model)})
 
@@ -158,7 +167,7 @@ class LoggedModels:
         }
         asked = await read_message(request, mlflow_pb.SearchLoggedModels(), schema)
         message = _search(asked)
-        if not message.experiment_ids or message.page_size < 0:
+        if not message.experiment_ids or message.page_size < 0 or (asked.datasets and not message.datasets):
             # MLflow finds nothing, and has no error for it.
             return empty_reply()
         answer = await call(self._models.SearchLoggedModels, message, self._timeout)
@@ -182,10 +191,12 @@ def _search(asked: mlflow_pb.SearchLoggedModels) -> pb.SearchLoggedModelsRequest
         raise invalid("`dataset_name` in the `datasets` clause must be specified.")
     return pb.SearchLoggedModelsRequest(
         experiment_ids=known_experiment_ids(asked.experiment_ids),
-        filter=asked.filter,
+        filter=logged_model_filter(asked.filter),
+        # MLflow compares a digest that is not given with null, which nothing equals.
         datasets=[
             pb.DatasetClause(dataset_name=item.dataset_name, dataset_digest=item.dataset_digest)
             for item in asked.datasets
+            if item.dataset_digest
         ],
         order_by=[
             pb.LoggedModelOrder(
