@@ -1,1 +1,1 @@
-"""Pages for people under /console: events, lag, dead letters, promotions, status."""
+"""Pages for people: what MLflow's web UI has no page for. Rendered here, readable without scripts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -16,12 +16,13 @@ from runstream_gateway.control_api import (
     services,
     status_area,
 )
-from runstream_gateway.control_api.openapi import openapi_document
 from runstream_gateway.control_api.operations import PREFIX
 from runstream_gateway.replies import json_reply
 from runstream_gateway.routes import Route
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -46,13 +47,13 @@ def control_operations(backends: Backends, streams: EventStreams) -> list[Operat
     ]
 
 
-def control_routes(operations: list[Operation]) -> list[Route]:
-    """Routes of the operations and of the document."""
-    document = msgspec.json.encode(openapi_document(operations))
+def control_routes(operations: Sequence[Operation], document: Mapping[str, Any]) -> list[Route]:
+    """Routes of the operations and of the document that describes them."""
+    encoded = msgspec.json.encode(document)
 
     async def openapi(request: Request) -> Response:
         """The OpenAPI document."""
         del request
-        return json_reply(document, headers={"Cache-Control": "no-cache"})
+        return json_reply(encoded, headers={"Cache-Control": "no-cache"})
 
     return [Route("GET", DOCUMENT_PATH, openapi), *(operation.route() for operation in operations)]

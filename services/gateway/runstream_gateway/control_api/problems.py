@@ -11,23 +11,9 @@ from msgspec import Meta, Struct
 from runstream_common import errors
 from starlette.responses import Response
 
+from runstream_gateway.control.refusals import status_of
+
 PROBLEM_JSON: Final = "application/problem+json"
-
-# The most derived class of the error decides.
-_STATUSES: Final[dict[type[errors.PlatformError], tuple[int, str]]] = {
-    errors.InvalidArgument: (400, "Invalid request"),
-    errors.NotFound: (404, "Not found"),
-    errors.AlreadyExists: (409, "Already exists"),
-    errors.FailedPrecondition: (409, "Refused in the present state"),
-    errors.Aborted: (409, "Changed meanwhile"),
-    errors.PermissionDenied: (403, "Not allowed"),
-    errors.Unauthenticated: (401, "Not known"),
-    errors.ResourceExhausted: (429, "Too much"),
-    errors.DeadlineExceeded: (504, "Took too long"),
-    errors.Unavailable: (503, "Not available"),
-    errors.Unimplemented: (501, "Not known to the service"),
-}
-
 
 _NAMED_FIELD: Final = re.compile(
     r"Object (?P<problem>missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL
@@ -55,9 +41,7 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 def problem_reply(error: errors.PlatformError) -> Response:
     """The answer for a refusal."""
-    status, title = next(
-        (_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), (500, "Internal error")
-    )
+    status, title = status_of(error)
     problem = Problem(
         type=f"urn:runstream:problem:{error.reason}",
         title=title,
