@@ -103,7 +103,11 @@ class ParamImmutable(InvalidArgument):
             )
             for key, (stored, new) in sorted(conflicts.items())
         ]
-        super().__init__(violations, metadata={"run_id": run_id})
+        metadata = {"run_id": run_id}
+        if len(conflicts) == 1:
+            [(stored, _)] = conflicts.values()
+            metadata["stored_value"] = _short(stored)
+        super().__init__(violations, metadata=metadata)
 
 
 class LoggedModelNotFound(NotFound):

@@ -24,6 +24,7 @@ from runstream_gateway.replies import json_reply
 from runstream_gateway.routes import Route
 
 if TYPE_CHECKING:
+    from mlflow.entities import Param
     from mlflow.exceptions import MlflowException
     from runstream_common.errors import PlatformError
     from starlette.requests import Request
@@ -174,7 +175,8 @@ class Runs:
         param = validation._validate_param(asked.key, asked.value)  # noqa: SLF001 - MLflow's own rule and text
         run_id = existing_run_id(asked.run_id or asked.run_uuid)
         message = pb.LogBatchRequest(run_id=run_id, params=[types.KeyValue(key=param.key, value=param.value)])
-        await call(self._runs.LogBatch, message, self._timeout, {"PARAM_IMMUTABLE": param_immutable})
+        words = {"PARAM_IMMUTABLE": lambda refusal: _one_param_immutable(refusal, param)}
+        await call(self._runs.LogBatch, message, self._timeout, words)
         return empty_reply()
 
     async def set_tag(self, request: Request) -> Response:
@@ -270,6 +272,16 @@ async def _read_search(request: Request) -> RunSearchBody:
         "order_by": [array, strings],
     }
     return run_search(await read_message(request, mlflow_pb.SearchRuns(), schema))
+
+
+def _one_param_immutable(refusal: PlatformError, param: Param) -> MlflowException:
+    stored = refusal.metadata.get("stored_value")
+    if stored is None:
+        return param_immutable(refusal)
+    return invalid(
+        f"Changing param values is not allowed. Param with key='{param.key}' was already logged with value={stored} "
+        f"for run ID='{refusal.metadata.get('run_id', '')}'. Attempted logging new value '{param.value}'."
+    )
 
 
 def run_search(asked: mlflow_pb.SearchRuns) -> RunSearchBody:
