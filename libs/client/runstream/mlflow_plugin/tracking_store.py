@@ -54,18 +54,21 @@ class RunstreamTrackingStore(RestStore):  # type: ignore[misc] # MLflow's classe
 
     Args:
         store_uri: see `gateway_url`.
+
+    Attributes:
+        metrics: the way of the points.
     """
 
     def __init__(self, store_uri: str) -> None:
         self._url = gateway_url(store_uri)
         super().__init__(partial(get_default_host_creds, self._url))
-        self._path = MetricPath(self._find_grpc)
+        self.metrics = MetricPath(self._find_grpc)
 
     def log_metric(self, run_id: str, metric: Metric) -> None:
         """Buffer a point; the first one of a run is checked by the server."""
-        if not self._path.take(run_id, [metric]):
+        if not self.metrics.take(run_id, [metric]):
             super().log_metric(run_id, metric)
-            self._path.admit(run_id)
+            self.metrics.admit(run_id)
 
     def log_batch(
         self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
@@ -74,45 +77,45 @@ class RunstreamTrackingStore(RestStore):  # type: ignore[misc] # MLflow's classe
         if len(metrics) + len(params) + len(tags) > MAX_ENTITIES_PER_BATCH:
             super().log_batch(run_id, metrics, params, tags)  # refused with MLflow's text
         elif not (params or tags):
-            if not self._path.take(run_id, metrics):
+            if not self.metrics.take(run_id, metrics):
                 super().log_batch(run_id, metrics, params, tags)
-                self._path.admit(run_id)
+                self.metrics.admit(run_id)
         else:
             self._log_mixed(run_id, metrics, params, tags)
 
     def _log_mixed(
         self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
     ) -> None:
-        if not self._path.can_take(run_id, metrics):
+        if not self.metrics.can_take(run_id, metrics):
             super().log_batch(run_id, metrics, params, tags)
-            self._path.admit(run_id)
+            self.metrics.admit(run_id)
             return
         super().log_batch(run_id, [], params, tags)
-        if not self._path.take(run_id, metrics):
+        if not self.metrics.take(run_id, metrics):
             super().log_batch(run_id, metrics, [], [])
 
     def log_batch_async(
         self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
     ) -> Any:
         """Buffer points at once; params and tags go through MLflow's queue."""
-        if not (params or tags) and self._path.take(run_id, metrics):
-            return RunOperations([_Sent(self._path)])
+        if not (params or tags) and self.metrics.take(run_id, metrics):
+            return RunOperations([_Sent(self.metrics)])
         return super().log_batch_async(run_id, metrics, params, tags)
 
     def flush_async_logging(self) -> None:
         """Wait until everything that was logged asynchronously has arrived."""
         super().flush_async_logging()
-        self._path.flush()
+        self.metrics.flush()
 
     def shut_down_async_logging(self) -> None:
         """As `flush_async_logging`, and end the queue's threads."""
         super().shut_down_async_logging()
-        self._path.flush()
+        self.metrics.flush()
 
     def create_run(self, *args: Any, **kwargs: Any) -> Any:
         """Create a run, whose points then need no first look by the server."""
         run = super().create_run(*args, **kwargs)
-        self._path.admit(run.info.run_id)
+        self.metrics.admit(run.info.run_id)
         return run
 
     def update_run_info(
@@ -120,7 +123,7 @@ class RunstreamTrackingStore(RestStore):  # type: ignore[misc] # MLflow's classe
     ) -> Any:
         """Send what waits of the run, then change its status or name."""
         try:
-            self._path.release(run_id)
+            self.metrics.release(run_id)
         finally:
             # Also when points were refused: the run has come to its end all the same.
             info = super().update_run_info(run_id, run_status, end_time, run_name)
@@ -128,12 +131,12 @@ class RunstreamTrackingStore(RestStore):  # type: ignore[misc] # MLflow's classe
 
     def delete_run(self, run_id: str) -> None:
         """Send what waits of the run, then delete it."""
-        self._path.release(run_id)
+        self.metrics.release(run_id)
         super().delete_run(run_id)
 
     def _call_endpoint(self, api: Any, *args: Any, **kwargs: Any) -> Any:
         if api not in _BLIND_CALLS:
-            self._path.flush()
+            self.metrics.flush()
         return super()._call_endpoint(api, *args, **kwargs)
 
     def _find_grpc(self) -> str | None:
