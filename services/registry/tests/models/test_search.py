@@ -287,7 +287,8 @@ async def test_models_come_in_the_asked_order_with_everything(
     [
         (Search("run_id IS NULL"), InvalidFilter),
         (Search("stage IN ('None')"), InvalidFilter),
-        (Search("version_number = '3'"), InvalidFilter),
+        (Search("version_number = 'x'"), InvalidFilter),
+        (Search("version_number > '1.5'"), InvalidFilter),
         (Search("name > 'a'"), InvalidFilter),
         (Search("NAME = 'a'"), InvalidFilter),
         (Search("metrics.a > 1"), InvalidFilter),
@@ -303,6 +304,41 @@ async def test_models_come_in_the_asked_order_with_everything(
 async def test_searches_that_are_refused(registry: Registry, search: Search, error: type[Exception]) -> None:
     with pytest.raises(error):
         await registry.use.searches.versions(search)
+
+
+@pytest.mark.parametrize(
+    ("clauses", "prompts"),
+    [
+        ("{tag} = 'true'", True),
+        ("{tag} = 'true' AND {tag} != 'x'", True),
+        ("{tag} != 'false'", True),
+        ("{tag} != 'true'", False),
+        ("{tag} = 'false'", False),
+        ("{tag} = 'anything'", False),
+        ("{tag} LIKE 'tr%'", False),
+        ("{tag} = 'false' AND {tag} = 'true'", False),
+        ("", False),
+    ],
+)
+async def test_in_mlflows_grammar_the_first_clause_about_prompts_decides(
+    loaded: Loaded, clauses: str, prompts: bool
+) -> None:
+    text = clauses.format(tag=f"tags.`{IS_PROMPT_TAG}`")
+    searches = loaded.registry.use.searches
+    models, _ = await searches.models(Search(text, mlflow_strict=True))
+    versions, _ = await searches.versions(Search(text, mlflow_strict=True))
+
+    assert [model.name for model in models] == (
+        ["greeting"] if prompts else sorted(set(NAMES) - {"greeting"})
+    )
+    assert {version.name for version in versions} == {model.name for model in models}
+
+
+async def test_a_number_of_a_version_may_be_quoted(loaded: Loaded) -> None:
+    searches = loaded.registry.use.searches
+    quoted, _ = await searches.versions(Search("version_number >= '4' AND name = 'alpha'"))
+    plain, _ = await searches.versions(Search("version_number >= 4 AND name = 'alpha'"))
+    assert quoted == plain != []
 
 
 async def test_a_token_belongs_to_its_search(loaded: Loaded) -> None:

@@ -217,3 +217,12 @@ async def test_changes_reach_the_bus_in_order(channel: grpc.aio.Channel, models:
 
     assert {event.key for event in seen} == {"iris"}
     assert [f'"version":{n}' in event.value.decode() for n, event in enumerate(seen, 1)] == [True] * 5
+
+
+async def test_clearing_a_description_and_giving_one_exclude_each_other(models: Any) -> None:
+    await models.CreateModel(pb.CreateModelRequest(name="iris"))
+    await models.CreateVersion(pb.CreateVersionRequest(name="iris", source="s3://a"))
+    request = pb.UpdateVersionRequest(name="iris", version=1, clear_description=True)
+    assert not (await models.UpdateVersion(request)).version.HasField("description")
+    request.description = "x"
+    assert "clear_description" in (await refusal(models.UpdateVersion(request))).message

@@ -195,6 +195,24 @@ async def test_refused_sources_leave_nothing(registry: Registry) -> None:
     assert registry.files.sealed == set()
 
 
+async def test_a_version_may_have_any_source_that_its_caller_has_checked(registry: Registry) -> None:
+    await registry.model()
+    for source in (
+        f"runs:/{RUN}/later",
+        f"models:/{MODEL}",
+        "runs:/abc/model",
+        "/a/b",
+        "weird:x",
+        "models:/nowhere/1",
+    ):
+        version = await registry.version(source=source, any_source=True, storage_location="s3://there")
+        assert (version.source, version.artifacts.uri) == (source, source)
+        assert (version.artifacts.digest, version.storage_location) == ("", "s3://there")
+    registry.files.put(FileOwner.run(RUN), {"later/x": b"1"})
+    copied = await registry.version(source=f"runs:/{RUN}/later", any_source=True)
+    assert copied.artifacts.file_count == 1
+
+
 async def test_a_repeated_call_repeats_the_copy_without_harm(registry: Registry) -> None:
     registry.files.put(FileOwner.run(RUN), {"model/x": b"1"})
     version_id = new_run_id()

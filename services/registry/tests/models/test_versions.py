@@ -208,6 +208,17 @@ async def test_times_move_as_in_mlflow(registry: Registry) -> None:
     assert await moved(use.versions.delete("iris", 2, actor="ada")) == (True, False)
 
 
+async def test_a_description_that_was_taken_away_is_not_an_empty_one(registry: Registry) -> None:
+    await registry.model()
+    created = await registry.version()
+    cleared = await registry.use.versions.update(
+        "iris", 1, VersionUpdate(clear_description=True), actor="bob"
+    )
+
+    assert (created.description, cleared.description) == ("", None)
+    assert (await registry.use.versions.get("iris", ByNumber(1))).description is None
+
+
 async def test_updates_change_what_is_given_and_nothing_twice(registry: Registry) -> None:
     await registry.model()
     await registry.version(description="old", signature_json='{"inputs": "[]"}')

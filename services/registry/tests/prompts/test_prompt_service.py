@@ -141,9 +141,15 @@ async def test_what_a_version_says_never_changes(client):
             error = await refusal(client.models.ChangeTags(request))
             assert (type(error), error.reason) == (FailedPrecondition, "PROMPT_IMMUTABLE")
     own = types.Tag(key="score", value="5")
-    await client.models.ChangeTags(models_pb.ChangeTagsRequest(name="greeting", version=1, set=[own]))
+    # The model's settings are tried out on a version (MLflow).
+    settings = types.Tag(key="_mlflow_prompt_model_config", value='{"temperature": 0.7}')
+    await client.models.ChangeTags(
+        models_pb.ChangeTagsRequest(name="greeting", version=1, set=[own, settings])
+    )
 
-    assert tags_of(await get(client, version=1)) == {"score": "5"}
+    found = await get(client, version=1)
+    assert tags_of(found) == {"score": "5"}
+    assert MessageToDict(found.model_config) == {"temperature": 0.7}
 
 
 @pytest.mark.parametrize(
