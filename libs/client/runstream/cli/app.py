@@ -54,7 +54,9 @@ COMMANDS = {
     ),
     "spool": Entry("runstream.cli.spool", "app", "Show and send what waits on this machine's disk."),
     "import": Entry("runstream.cli.migrate", "app", "Bring an MLflow deployment over."),
-    "export": Entry("runstream.cli.export", "app", "Write runs or metric histories to Parquet or CSV."),
+    "export": Entry(
+        "runstream.cli.export", "app", "Write runs or metric histories to files, or everything to MLflow."
+    ),
 }
 
 

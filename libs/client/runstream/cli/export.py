@@ -10,13 +10,17 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from runstream_common.errors import InvalidArgument
 
 from runstream.cli import output
+from runstream.cli.migrate import export_mlflow
 from runstream.cli.options import Filter, Json, Url, View
 from runstream.cli.runs import Experiments, all_experiments
 from runstream.query import export as exporting
 from runstream.query.client import Client
 from runstream.query.results import Run
 
-app = typer.Typer(no_args_is_help=True, help="Write runs or metric histories to Parquet or CSV.")
+app = typer.Typer(
+    no_args_is_help=True, help="Write runs or metric histories to Parquet or CSV, or everything to MLflow."
+)
+app.command("mlflow")(export_mlflow)
 
 Target = Annotated[
     Path, typer.Argument(metavar="FILE", dir_okay=False, help="File to write; .parquet or .csv.")

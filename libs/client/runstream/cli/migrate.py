@@ -15,6 +15,9 @@ DEFAULT_GATEWAY = "http://localhost:5000"
 Experiment = Annotated[
     list[str] | None, typer.Option("--experiment", "-e", help="Only the experiment of this name; repeatable.")
 ]
+Model = Annotated[
+    list[str] | None, typer.Option("--model", "-m", help="Only the registered model or prompt of this name; repeatable.")
+]
 ArtifactsFrom = Annotated[
     str,
     typer.Option(
@@ -54,7 +57,11 @@ def import_mlflow(
         ),
     ],
     experiment: Experiment = None,
-    artifacts_from: ArtifactsFrom = "",
+    model: Model = None,
+    artifacts_from: Model = Annotated[
+    list[str] | None, typer.Option("--model", "-m", help="Only the registered model or prompt of this name; repeatable.")
+]
+ArtifactsFrom = "",
     no_artifacts: NoArtifacts = False,
     no_registry: NoRegistry = False,
     state: State = None,
@@ -71,9 +78,49 @@ def import_mlflow(
     require_mlflow()
     from runstream.cli import migrating  # noqa: PLC0415 - loads MLflow
 
-    scope = migrating.scope(experiment, files=not no_artifacts, registry=not no_registry, workers=workers)
+    scope = migrating.scope(experiment, model, files=not no_artifacts, registry=not no_registry, workers=workers)
     reader = migrating.MlflowSource(mlflow_uri(source, "--from"), artifacts_from)
     if dry_run:
         migrating.count_only(reader, scope, json=json)
     else:
         migrating.migrate(reader, migrating.RunstreamTarget(url), scope, state, json=json)
+
+
+def export_mlflow(
+    *,
+    target: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="URI",
+            help="http(s)://host:port of an MLflow server, or its database: postgresql://…, sqlite:///file.",
+        ),
+    ],
+    source: Annotated[
+        str, typer.Option("--from", metavar="URL", help="Address of Runstream's gateway.")
+    ] = DEFAULT_GATEWAY,
+    experiment: Experiment = None,
+    model: Model = None,
+    no_artifacts: NoArtifacts = False,
+    no_registry: NoRegistry = False,
+    state: State = None,
+    workers: Workers = 4,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Write everything into MLflow: experiments, runs, metrics, files, models, prompts.
+
+    MLflow gives runs, logged models and experiments new ids; runs keep theirs in the tag runstream.source_run_id. A
+    repeated call goes on where the last one stopped. In the end everything is counted on both sides; differences make the
+    exit code 6.
+    """
+    require_mlflow()
+    from runstream.cli import migrating  # noqa: PLC0415 - loads MLflow
+
+    scope = migrating.scope(experiment, model, files=not no_artifacts, registry=not no_registry, workers=workers)
+    reader = migrating.MlflowSource(mlflow_uri(source, "--from"))
+    if dry_run:
+        migrating.count_only(reader, scope, json=json)
+    else:
+        writer = migrating.MlflowTarget(mlflow_uri(target, "--to"))
+        migrating.migrate(reader, writer, scope, state, json=json)

@@ -14,6 +14,7 @@ from runstream.cli import output
 from runstream.migration.counting import count
 from runstream.migration.journal import Journal
 from runstream.migration.migration import Migration, Scope
+from runstream.migration.mlflow_target import MlflowTarget
 from runstream.migration.report import KINDS, Report
 from runstream.migration.runstream_target import RunstreamTarget
 from runstream.migration.source import MlflowSource
@@ -25,15 +26,22 @@ if TYPE_CHECKING:
 
     from runstream.migration.target import Target
 
-__all__ = ["MlflowSource", "RunstreamTarget", "count_only", "migrate", "scope"]
+__all__ = ["MlflowSource", "MlflowTarget", "RunstreamTarget", "count_only", "migrate", "scope"]
 
 EXIT_DIFFERENT = 6
 """Exit code when something could not be carried over, or differs."""
 
 
-def scope(experiments: list[str] | None, *, files: bool, registry: bool, workers: int) -> Scope:
+def scope(
+    experiments: list[str] | None,
+    models: list[str] | None,
+    *,
+    files: bool,
+    registry: bool,
+    workers: int,
+) -> Scope:
     """What is carried over; see Scope."""
-    return Scope(frozenset(experiments or ()), files, registry, workers)
+    return Scope(frozenset(experiments or ()), files, registry, workers, frozenset(models or ()))
 
 
 def count_only(source: MlflowSource, chosen: Scope, *, json: bool) -> None:

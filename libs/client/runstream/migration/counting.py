@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from runstream.migration.migration import chosen_experiments
+from runstream.migration.migration import chosen_experiments, chosen_models
 
 if TYPE_CHECKING:
     from runstream.migration.migration import Scope
@@ -28,7 +28,7 @@ def count(source: MlflowSource, scope: Scope) -> Counter[str]:
             counts["tags"] += len(run.data.tags)
         counts["logged models"] += sum(1 for _ in source.logged_models(experiment.experiment_id))
     if scope.registry:
-        for model in source.models():
+        for model in chosen_models(source, scope):
             counts["models"] += 1
             counts["versions"] += len(source.versions(model))
     return counts

@@ -78,7 +78,7 @@ class FileReader:
         repository = get_artifact_repository(self._resolved(artifact_uri), tracking_uri=self._tracking_uri)
         batch: list[str] = []
         size_bytes = 0
-        for path, size in _walk(repository):
+        for path, size in walk(repository):
             if batch and (size_bytes + size > MAX_BATCH_BYTES or len(batch) >= MAX_BATCH_FILES):
                 with _fetched(repository, batch) as folder:
                     yield folder
@@ -113,8 +113,8 @@ def facts_of(folder: Path) -> list[FileFact]:
     return found
 
 
-def _walk(repository: Any) -> Iterator[tuple[str, int]]:
-    """Paths and sizes of all files."""
+def walk(repository: Any) -> Iterator[tuple[str, int]]:
+    """Paths and sizes of all files below a root."""
     folders: list[str | None] = [None]
     while folders:
         for entry in repository.list_artifacts(folders.pop()):

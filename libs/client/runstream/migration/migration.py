@@ -50,6 +50,7 @@ class Scope:
         experiments: names; empty means all.
         files: whether files are.
         registry: whether registered models and prompts are.
+        models: names of models and prompts; empty means all.
         workers: runs at once.
     """
 
@@ -57,6 +58,7 @@ class Scope:
     files: bool = True
     registry: bool = True
     workers: int = RUNS_AT_ONCE
+    models: frozenset[str] = frozenset()
 
 
 def chosen_experiments(source: MlflowSource, scope: Scope) -> Iterator[Experiment]:
@@ -72,6 +74,21 @@ def chosen_experiments(source: MlflowSource, scope: Scope) -> Iterator[Experimen
             yield experiment
     if missing:
         raise InvalidArgument.of("--experiment", f"there is none of the name {sorted(missing)}")
+
+
+def chosen_models(source: MlflowSource, scope: Scope) -> Iterator[RegisteredModel]:
+    """The registered models and prompts in the scope.
+
+    Raises:
+        InvalidArgument: one that was asked for does not exist.
+    """
+    missing = set(scope.models)
+    for model in source.models():
+        if not scope.models or model.name in missing:
+            missing.discard(model.name)
+            yield model
+    if missing:
+        raise InvalidArgument.of("--model", f"there is none of the name {sorted(missing)}")
 
 
 class Migration:
@@ -105,7 +122,7 @@ class Migration:
         for experiment in list(chosen_experiments(self._source, self._scope)):
             self._carry_experiment(experiment)
         if self._scope.registry:
-            for model in self._source.models():
+            for model in chosen_models(self._source, self._scope):
                 self._guarded(f"model {model.name!r}", self._carry_model, model)
 
     def _carry_experiment(self, experiment: Experiment) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 RUN_NAME_TAG = "mlflow.runName"
 ORIGIN_TAG = "runstream.source_run_id"
 """On runs that got another id: the id they had."""
+MODEL_ORIGIN_TAG = "runstream.source_model_id"
+"""On logged models that got another id: the id they had."""
 ONE_SIDED_TAGS = frozenset({RUN_NAME_TAG, ORIGIN_TAG})
 """Not compared: a run without a name gets one, and with it the tag."""
 

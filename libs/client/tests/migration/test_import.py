@@ -7,15 +7,10 @@ import uuid
 
 import pytest
 from mlflow import MlflowClient
-from runstream.migration.addresses import mlflow_uri
-from runstream.migration.journal import Journal
-from runstream.migration.migration import Migration, Scope
 from runstream.migration.report import Report
-from runstream.migration.runstream_target import RunstreamTarget
-from runstream.migration.source import MlflowSource
-from runstream.migration.verification import Verification
 from runstream.query.client import Client
 
+from libs.client.tests.migration.carrying import carry
 from libs.client.tests.migration.filling import HISTORY, Filled, fill
 
 
@@ -27,18 +22,6 @@ def filled(tmp_path_factory) -> Filled:
 @pytest.fixture(scope="module")
 def imported(filled, mlflow_stack, tmp_path_factory) -> Report:
     return carry(filled, mlflow_stack.metadata.target, tmp_path_factory.mktemp("state") / "state.sqlite")
-
-
-def carry(filled: Filled, target_url: str, state, scope: Scope | None = None) -> Report:
-    report, chosen = Report(), scope or Scope()
-    source, target = MlflowSource(mlflow_uri(filled.uri, "--from")), RunstreamTarget(target_url)
-    try:
-        with Journal(state, source.uri, target.name) as journal:
-            Migration(source, target, journal, report, chosen).run()
-            Verification(target, journal, report, files=chosen.files).run()
-    finally:
-        target.close()
-    return report
 
 
 @pytest.fixture
