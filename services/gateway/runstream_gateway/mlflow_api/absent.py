@@ -68,7 +68,10 @@ AREAS: Final = (
         "Server-side jobs are not part of this server yet.",
         ("/ajax-api/3.0/jobs", f"{_AJAX_V3}/jobs", f"{_AJAX_V3}/genai", f"{_V3}/prompt-optimization"),
     ),
-    Area("The AI gateway is not part of this server.", (f"{_V3}/gateway", "/gateway")),
+    Area(
+        "The AI gateway is not part of this server.",
+        (f"{_AJAX_V2}/gateway-proxy", f"{_V3}/gateway", "/gateway"),
+    ),
     Area("The MCP registry is not part of this server.", (f"{_V3}/mcp-servers",)),
     Area("The assistant is not part of this server.", (f"{_AJAX_V3}/assistant",)),
     Area("This server has no workspaces.", (f"{_V3}/workspaces",)),
