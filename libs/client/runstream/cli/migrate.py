@@ -16,7 +16,8 @@ Experiment = Annotated[
     list[str] | None, typer.Option("--experiment", "-e", help="Only the experiment of this name; repeatable.")
 ]
 Model = Annotated[
-    list[str] | None, typer.Option("--model", "-m", help="Only the registered model or prompt of this name; repeatable.")
+    list[str] | None,
+    typer.Option("--model", "-m", help="Only the registered model or prompt of this name; repeatable."),
 ]
 ArtifactsFrom = Annotated[
     str,
@@ -58,10 +59,7 @@ def import_mlflow(
     ],
     experiment: Experiment = None,
     model: Model = None,
-    artifacts_from: Model = Annotated[
-    list[str] | None, typer.Option("--model", "-m", help="Only the registered model or prompt of this name; repeatable.")
-]
-ArtifactsFrom = "",
+    artifacts_from: ArtifactsFrom = "",
     no_artifacts: NoArtifacts = False,
     no_registry: NoRegistry = False,
     state: State = None,
@@ -78,7 +76,9 @@ ArtifactsFrom = "",
     require_mlflow()
     from runstream.cli import migrating  # noqa: PLC0415 - loads MLflow
 
-    scope = migrating.scope(experiment, model, files=not no_artifacts, registry=not no_registry, workers=workers)
+    scope = migrating.scope(
+        experiment, model, files=not no_artifacts, registry=not no_registry, workers=workers
+    )
     reader = migrating.MlflowSource(mlflow_uri(source, "--from"), artifacts_from)
     if dry_run:
         migrating.count_only(reader, scope, json=json)
@@ -117,7 +117,9 @@ def export_mlflow(
     require_mlflow()
     from runstream.cli import migrating  # noqa: PLC0415 - loads MLflow
 
-    scope = migrating.scope(experiment, model, files=not no_artifacts, registry=not no_registry, workers=workers)
+    scope = migrating.scope(
+        experiment, model, files=not no_artifacts, registry=not no_registry, workers=workers
+    )
     reader = migrating.MlflowSource(mlflow_uri(source, "--from"))
     if dry_run:
         migrating.count_only(reader, scope, json=json)
