@@ -29,7 +29,7 @@ def mlflow_routes(backends: Backends) -> list[Route]:
     """Routes of all areas."""
     return with_twins(
         [
-            *server_info.routes(),
+            *server_info.routes(backends),
             *experiments.routes(backends),
             *runs.routes(backends),
             *run_writes.routes(backends),

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import grpc
+import structlog
 from mlflow.version import VERSION
+from runstream_common.rpc.status import from_rpc_error
+from runstream_proto.artifact.v1.artifact_service_pb2 import DescribeStoreRequest
 from starlette.responses import PlainTextResponse, Response
 
 from runstream_gateway.replies import json_reply
@@ -13,13 +17,22 @@ from runstream_gateway.routes import Route
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from runstream_gateway.backends import Backends
 
-def routes() -> list[Route]:
+
+log = structlog.get_logger(__name__)
+
+STORE_SECONDS = 1.0
+"""Patience with the artifact service: clients wait three seconds for all of the answer."""
+
+
+def routes(backends: Backends) -> list[Route]:
     """Routes of this area."""
+    info = ServerInfo(backends)
     return [
         Route("GET", "/health", health),
         Route("GET", "/version", version),
-        Route("GET", "/api/3.0/mlflow/server-info", server_info),
+        Route("GET", "/api/3.0/mlflow/server-info", info.answer),
         Route("GET", "/ajax-api/3.0/mlflow/ui-telemetry", no_telemetry),
         Route("POST", "/ajax-api/3.0/mlflow/ui-telemetry", drop_telemetry),
     ]
@@ -37,19 +50,38 @@ async def version(request: Request) -> Response:
     return PlainTextResponse(VERSION)
 
 
-async def server_info(request: Request) -> Response:
+class ServerInfo:
     """Capabilities that the client and the UI ask for."""
-    del request
-    return json_reply(
-        {
-            "store_type": "SqlStore",
-            "workspaces_enabled": False,
-            "trace_archival_enabled": False,
-            "multipart_uploads_enabled": False,
-            "multipart_downloads_enabled": False,
-            "features_enabled": {"gateway": False},
-        }
-    )
+
+    def __init__(self, backends: Backends) -> None:
+        self._artifacts = backends.artifacts
+        self._clients_reach_store: bool | None = None
+
+    async def answer(self, request: Request) -> Response:
+        """server-info."""
+        del request
+        return json_reply(
+            {
+                "store_type": "SqlStore",
+                "workspaces_enabled": False,
+                "trace_archival_enabled": False,
+                # Of files from 500 MiB on; parts go in parallel, to the object store or through here.
+                "multipart_uploads_enabled": True,
+                # Makes clients ask for a signed URL before each file, however small: only worth it to reach the store itself.
+                "multipart_downloads_enabled": await self._clients_reach_the_store(),
+                "features_enabled": {"gateway": False},
+            }
+        )
+
+    async def _clients_reach_the_store(self) -> bool:
+        if self._clients_reach_store is None:
+            try:
+                store = await self._artifacts.DescribeStore(DescribeStoreRequest(), timeout=STORE_SECONDS)
+            except grpc.RpcError as error:
+                log.warning("object_store_not_described", error=str(from_rpc_error(error)))
+                return False
+            self._clients_reach_store = store.clients_reach_it
+        return self._clients_reach_store
 
 
 async def no_telemetry(request: Request) -> Response:
