@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runstream_common.search.fields import FieldTable
+    from runstream_common.search.lexer import Token
     from runstream_common.search.syntax import Field
 
 MAX_ORDER_TERMS = 10
@@ -29,8 +30,13 @@ class OrderTerm:
     descending: bool
 
 
-def parse_order_by(items: Sequence[str], fields: FieldTable) -> tuple[OrderTerm, ...]:
+def parse_order_by(
+    items: Sequence[str], fields: FieldTable, *, mlflow_strict: bool = False
+) -> tuple[OrderTerm, ...]:
     """The items, in order.
+
+    Args:
+        mlflow_strict: take the keys that MLflow takes.
 
     Raises:
         InvalidOrderBy: an item is no field with an optional direction, cannot be ordered by, or comes twice.
@@ -44,15 +50,14 @@ def parse_order_by(items: Sequence[str], fields: FieldTable) -> tuple[OrderTerm,
     terms: list[OrderTerm] = []
     for index, item in enumerate(items):
         origin = f"order_by[{index}]"
-        term = _term(item, fields, origin)
+        term = _term(tokens(item, origin, mlflow_strict=mlflow_strict), fields, origin)
         if any(earlier.field == term.field for earlier in terms):
             raise problem(origin, 0, f"{term.field.entity}.{term.field.key} comes twice")
         terms.append(term)
     return tuple(terms)
 
 
-def _term(item: str, fields: FieldTable, origin: str) -> OrderTerm:
-    found = tokens(item, origin)
+def _term(found: Sequence[Token], fields: FieldTable, origin: str) -> OrderTerm:
     name, rest = found[0], found[1:-1]
     field, rule = resolve(name, fields, origin)
     if not rule.orderable:

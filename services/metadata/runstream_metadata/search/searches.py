@@ -62,7 +62,7 @@ def plan_runs(search: RunSearch, *, limit: int) -> tuple[RunQuery, bytes]:
         raise InvalidArgument.of("experiment_ids", f"names more than {MAX_EXPERIMENTS} experiments")
     scope = RunScope(experiment_ids, tuple(map(int, lifecycle_stages(search.view_type))))
     expression = parse_filter(search.filter_text, RUN_FIELDS, mlflow_strict=search.mlflow_strict)
-    terms = parse_order_by(search.order_by, RUN_FIELDS)
+    terms = parse_order_by(search.order_by, RUN_FIELDS, mlflow_strict=search.mlflow_strict)
     # Newest first is the order of ties, and the order without terms.
     order = run_order(() if terms == _NEWEST_FIRST else terms)
     digest = search_digest(
@@ -80,7 +80,8 @@ async def search_experiments(
     page_size = checked_page_size(search.page_size, default=DEFAULT_PAGE_SIZE, at_most=MAX_PAGE_SIZE)
     stages = tuple(map(int, lifecycle_stages(search.view_type)))
     expression = parse_filter(search.filter_text, EXPERIMENT_FIELDS, mlflow_strict=search.mlflow_strict)
-    keys = experiment_keys(parse_order_by(search.order_by, EXPERIMENT_FIELDS))
+    terms = parse_order_by(search.order_by, EXPERIMENT_FIELDS, mlflow_strict=search.mlflow_strict)
+    keys = experiment_keys(terms)
     digest = search_digest(
         "experiments", stages, search.filter_text, list(search.order_by), search.mlflow_strict
     )
