@@ -22,7 +22,7 @@ Secret = Annotated[
     str,
     typer.Option(
         envvar="RUNSTREAM_WEBHOOK_SECRET",
-        help="At least 16 characters; better through the variable than typed.",
+        help="At most 1,000 characters, better 16 or more; better through the variable than typed.",
     ),
 ]
 

@@ -39,7 +39,7 @@ class Models(Promotions):
         """Create a model without versions.
 
         Args:
-            name: unique among models and prompts; no "/" and no ":", at most 256 characters.
+            name: unique among models and prompts; no "/" and no ":", at most 2,000 bytes as UTF-8.
             description: free text.
             tags: initial tags.
             get_if_exists: return the model of that name instead of raising AlreadyExists.

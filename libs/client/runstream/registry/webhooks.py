@@ -34,7 +34,7 @@ class Webhooks(Namespace):
             url: https, or http where the deployment allows it; must not lead to a private address.
             events: at least one.
             description: free text.
-            secret: at least 16 characters; empty means that calls are not signed.
+            secret: at most 1,000 characters; empty means that calls are not signed.
             status: "ACTIVE" (default) or "DISABLED".
             models: glob over model names; empty means all.
         """

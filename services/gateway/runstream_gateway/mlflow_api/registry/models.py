@@ -19,6 +19,7 @@ from runstream_gateway.mlflow_api.registry.checks import (
     is_prompt,
     stage_of,
 )
+from runstream_gateway.mlflow_api.registry.pages import gather_page
 from runstream_gateway.mlflow_api.registry.refusals import model_words, new_model_words, renaming_words
 from runstream_gateway.mlflow_api.search_filters import check_model_search
 from runstream_gateway.replies import json_reply
@@ -57,6 +58,7 @@ class RegisteredModels:
 
     def __init__(self, backends: Backends) -> None:
         self._models = backends.models
+        self._timeout_seconds = backends.timeout_seconds
         self._call = RegistryCaller(backends.timeout_seconds)
 
     async def create(self, request: Request) -> Response:
@@ -130,16 +132,22 @@ class RegisteredModels:
         message = pb.SearchModelsRequest(
             filter=asked.filter,
             order_by=asked.order_by,
-            page_size=asked.max_results,
             page_token=asked.page_token,
             mlflow_grammar_only=True,
         )
-        answer = await self._call(request, self._models.SearchModels, message)
+        models, token = await gather_page(
+            request,
+            self._models.SearchModels,
+            message,
+            results="models",
+            wanted=asked.max_results,
+            timeout_seconds=self._timeout_seconds,
+        )
         page: dict[str, object] = {}
-        if answer.models:
-            page["registered_models"] = [model_json(model, stages_by_name=True) for model in answer.models]
-        if answer.next_page_token:
-            page["next_page_token"] = answer.next_page_token
+        if models:
+            page["registered_models"] = [model_json(model, stages_by_name=True) for model in models]
+        if token:
+            page["next_page_token"] = token
         return json_reply(page)
 
     async def latest_versions(self, request: Request) -> Response:
