@@ -71,7 +71,7 @@ def import_mlflow(
     """Bring a whole MLflow deployment over: experiments, runs, metrics, files, models, prompts.
 
     Ids of runs and logged models, numbers of versions, names and times stay. A repeated call goes on where the last one
-    stopped. In the end everything is counted on both sides; differences make the exit code 6.
+    stopped. In the end everything is counted on both sides; differences make the exit code 1.
     """
     require_mlflow()
     from runstream.cli import migrating  # noqa: PLC0415 - loads MLflow
@@ -112,7 +112,7 @@ def export_mlflow(
 
     MLflow gives runs, logged models and experiments new ids; runs keep theirs in the tag runstream.source_run_id. A
     repeated call goes on where the last one stopped. In the end everything is counted on both sides; differences make the
-    exit code 6.
+    exit code 1.
     """
     require_mlflow()
     from runstream.cli import migrating  # noqa: PLC0415 - loads MLflow

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MlflowSource", "MlflowTarget", "RunstreamTarget", "count_only", "migrate", "scope"]
 
-EXIT_DIFFERENT = 6
+EXIT_DIFFERENT = 1
 """Exit code when something could not be carried over, or differs."""
 
 

@@ -85,6 +85,10 @@ class MetricPath:
         self._unflushed = True  # after the points: a flush that clears it has seen them
         return True
 
+    def open_to(self, run_id: str) -> bool:
+        """Whether points of a run come this way, or may after the server has taken the first of them."""
+        return run_id in self._runs or time.monotonic() >= self._try_at
+
     def admit(self, run_id: str) -> None:
         """Let the points of a run that the server takes points of come this way from now on, if there is one."""
         if run_id in self._runs or time.monotonic() < self._try_at:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -97,10 +98,23 @@ class RunstreamTrackingStore(RestStore):  # type: ignore[misc] # MLflow's classe
     def log_batch_async(
         self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
     ) -> Any:
-        """Buffer points at once; params and tags go through MLflow's queue."""
-        if not (params or tags) and self.metrics.take(run_id, metrics):
+        """Buffer points at once; params and tags go through MLflow's queue.
+
+        The first points of a run are written before the call returns: MLflow's queue loses what it holds when a process
+        ends without ending its run.
+        """
+        if params or tags or not self.metrics.open_to(run_id):
+            return super().log_batch_async(run_id, metrics, params, tags)
+        if self.metrics.take(run_id, metrics):
             return RunOperations([_Sent(self.metrics)])
-        return super().log_batch_async(run_id, metrics, params, tags)
+        outcome: Future[None] = Future()
+        try:
+            self.log_batch(run_id, metrics, params, tags)
+        except MlflowException as error:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
+        return RunOperations([outcome])
 
     def flush_async_logging(self) -> None:
         """Wait until everything that was logged asynchronously has arrived."""
