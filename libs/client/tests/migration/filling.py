@@ -47,17 +47,16 @@ class Filled:
     prompt: str
 
 
-def fill(folder: Path, prefix: str) -> Filled:
-    """Make a database and files in a folder; names begin with the prefix."""
+def fill(folder: Path, prefix: str, server_url: str = "") -> Filled:
+    """Fill a server, or a database and files that are made in a folder; names begin with the prefix."""
     folder.mkdir(parents=True, exist_ok=True)
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = server_url or f"sqlite:///{folder / 'mlflow.db'}"
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     name = f"{prefix}-everything"
-    experiment_id = client.create_experiment(
-        name, artifact_location=(folder / "files").as_uri(), tags={"team": "vision"}
-    )
-    client.create_experiment(f"{prefix}-empty")
-    gone = client.create_experiment(f"{prefix}-gone", artifact_location=(folder / "gone").as_uri())
+    files = None if server_url else (folder / "files").as_uri()
+    experiment_id = client.create_experiment(name, artifact_location=files, tags={"team": "vision"})
+    client.create_experiment(f"{prefix}-empty", artifact_location=files)
+    gone = client.create_experiment(f"{prefix}-gone", artifact_location=files)
     client.create_run(gone)
     run_id, model_id = _full_run(client, experiment_id, folder)
     running = client.create_run(experiment_id, run_name="still running", start_time=1_700_000_000_000)
