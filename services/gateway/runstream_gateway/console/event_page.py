@@ -31,5 +31,10 @@ class EventPage:
         if not chosen:
             chosen = [topic.name for topic in topics if topic.name != RUN_LOGGED.name]
         return self._pages.show(
-            request, "events.html", topics=topics, chosen=chosen, stream=self._pages.site(STREAM)
+            request,
+            "events.html",
+            topics=topics,
+            chosen=chosen,
+            stream=self._pages.site(STREAM),
+            origin=f"{request.url.scheme}://{request.url.netloc}",
         )

@@ -34,6 +34,21 @@ function element(name, text, kind) {
   return made;
 }
 
+// What an event says in a few words; empty for events that say nothing more than their topic.
+function gist(value) {
+  if (!value) {
+    return "";
+  }
+  if (value.target) {
+    return `${value.target}: ${value.previous_version || "none"} → ${value.version} by ${value.actor}`;
+  }
+  if (value.change) {
+    const change = value.change.replace("RUN_CHANGE_", "").toLowerCase();
+    return [value.run_name, change, value.status].filter(Boolean).join(" · ");
+  }
+  return [value.action, value.version && `version ${value.version}`].filter(Boolean).join(" · ");
+}
+
 class EventList {
   constructor(section) {
     this.section = section;
@@ -98,10 +113,7 @@ class EventList {
     const time = element("time", new Date(item.time_ms).toISOString().slice(11, 23));
     time.dateTime = new Date(item.time_ms).toISOString();
     summary.append(time, element("span", item.topic, "badge info"), element("strong", item.key));
-    const action = item.value && (item.value.action || item.value.status || item.value.target);
-    if (action) {
-      summary.append(element("span", action, "quiet"));
-    }
+    summary.append(element("span", gist(item.value), "quiet"));
     const body = item.value === null ? `${item.size_bytes} bytes without a JSON form` : JSON.stringify(item.value, null, 2);
     const pre = element("pre", body);
     pre.tabIndex = 0;
