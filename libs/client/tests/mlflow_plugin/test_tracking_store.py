@@ -190,3 +190,14 @@ def test_an_mlflow_server_behind_the_address_gets_plain_rest(store, monkeypatch,
 
     assert not store.metrics.take(run.info.run_id, [Metric("m", 1.0, 2, 0)])
     assert store.get_run(run.info.run_id).data.metrics == {"m": 1.0}
+
+
+def test_points_logged_just_before_a_deletion_survive_it(experiment):
+    with mlflow.start_run() as run:
+        for step in range(500):
+            mlflow.log_metric("m", step, step=step)
+        MlflowClient().delete_run(run.info.run_id)
+        MlflowClient().restore_run(run.info.run_id)
+        history = MlflowClient().get_metric_history(run.info.run_id, "m")
+
+    assert len(history) == 500

@@ -17,6 +17,7 @@ from mlflow.utils import validation
 from mlflow.utils.uri import validate_query_string
 from runstream_proto.metadata.v1 import experiment_service_pb2 as pb
 from runstream_proto.metadata.v1 import types_pb2 as types
+from runstream_proto.metadata.v1.run_service_pb2 import SearchRunsRequest
 
 from runstream_gateway.mlflow_api.calls import call
 from runstream_gateway.mlflow_api.checks import array, int_like, required, string
@@ -71,7 +72,9 @@ class Experiments:
 
     def __init__(self, backends: Backends) -> None:
         self._experiments = backends.experiments
+        self._runs = backends.runs
         self._timeout = backends.timeout_seconds
+        self._read_wait_ms = backends.read_wait_ms
 
     async def create(self, request: Request) -> Response:
         """experiments/create."""
@@ -173,6 +176,18 @@ class Experiments:
         """experiments/delete."""
         asked = await read_message(request, mlflow_pb.DeleteExperiment(), _ID)
         message = pb.DeleteExperimentRequest(experiment_id=experiment_id_text(asked.experiment_id))
+        # Points that were accepted before are stored first: the runs are deleted too, and a deleted run takes none.
+        await call(
+            self._runs.SearchRuns,
+            SearchRunsRequest(
+                experiment_ids=[message.experiment_id],
+                page_size=1,
+                summaries_only=True,
+                wait_for_latest=True,
+                wait_timeout_ms=self._read_wait_ms,
+            ),
+            self._timeout,
+        )
         await call(self._experiments.DeleteExperiment, message, self._timeout)
         return empty_reply()
 

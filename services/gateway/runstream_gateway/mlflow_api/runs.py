@@ -158,6 +158,8 @@ class Runs:
     async def delete(self, request: Request) -> Response:
         """runs/delete."""
         asked = await read_message(request, mlflow_pb.DeleteRun(), _ID)
+        # Points that were accepted before are stored first: a deleted run takes none.
+        await self.read(asked.run_id)
         message = pb.DeleteRunRequest(run_id=existing_run_id(asked.run_id))
         await call(self._runs.DeleteRun, message, self._timeout)
         return empty_reply()
