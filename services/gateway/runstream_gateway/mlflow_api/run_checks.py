@@ -1,4 +1,4 @@
-"""Asks whether runs take writes: always the owner of runs, and once for all requests that ask at the same time."""
+"""Asks whether runs take writes: always the owner of runs, never a memory of what it said."""
 
 from __future__ import annotations
 
@@ -7,43 +7,40 @@ from typing import TYPE_CHECKING
 from runstream_proto.metadata.v1.run_service_pb2 import CheckRunsRequest
 from runstream_proto.metadata.v1.types_pb2 import LIFECYCLE_STAGE_ACTIVE, LIFECYCLE_STAGE_DELETED
 
-from runstream_gateway.batching import Batcher
 from runstream_gateway.mlflow_api.calls import call
 from runstream_gateway.mlflow_api.errors import not_active, run_missing
-from runstream_gateway.mlflow_api.identities import existing_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
-    from runstream_gateway.backends import Backends
+    from mlflow.exceptions import MlflowException
+    from runstream_proto.metadata.v1.run_service_pb2_grpc import RunServiceAsyncStub
 
 MAX_CHECKED_RUNS = 10_000
 """Ids of one CheckRuns."""
 
 
-class RunChecks:
-    """Answers whether runs are there and active as of now: nothing is remembered."""
+async def check_stages(
+    runs: RunServiceAsyncStub, run_ids: Iterable[str], *, timeout_seconds: float
+) -> dict[str, int]:
+    """The lifecycle stage of each run as of now.
 
-    def __init__(self, backends: Backends) -> None:
-        self._runs = backends.runs
-        self._timeout = backends.timeout_seconds
-        self._stages: Batcher[str, int] = Batcher(self._ask, max_items=MAX_CHECKED_RUNS, max_in_flight=2)
+    Args:
+        runs: the owner of runs.
+        run_ids: at most MAX_CHECKED_RUNS, each once and of the form of a run's id.
+        timeout_seconds: after which the call is given up.
 
-    async def require_active(self, run_id: str) -> None:
-        """Return when the run takes writes.
+    Raises:
+        MlflowException: the service could not be reached.
+    """
+    answer = await call(runs.CheckRuns, CheckRunsRequest(run_ids=run_ids), timeout_seconds)
+    return {check.run_id: check.lifecycle_stage for check in answer.runs}
 
-        Raises:
-            MlflowException: RESOURCE_DOES_NOT_EXIST for an unknown run, INVALID_PARAMETER_VALUE for a deleted one.
-        """
-        stage = await self._stages.call(existing_run_id(run_id))
-        if stage == LIFECYCLE_STAGE_DELETED:
-            raise not_active("run", run_id)
-        if stage != LIFECYCLE_STAGE_ACTIVE:
-            raise run_missing(run_id)
 
-    async def _ask(self, run_ids: Sequence[str]) -> Sequence[int]:
-        answer = await call(
-            self._runs.CheckRuns, CheckRunsRequest(run_ids=dict.fromkeys(run_ids)), self._timeout
-        )
-        stages = {check.run_id: check.lifecycle_stage for check in answer.runs}
-        return [stages[run_id] for run_id in run_ids]
+def refusal_of(run_id: str, stage: int) -> MlflowException | None:
+    """What a client is told whose run is in a stage; None when the run takes writes."""
+    if stage == LIFECYCLE_STAGE_ACTIVE:
+        return None
+    if stage == LIFECYCLE_STAGE_DELETED:
+        return not_active("run", run_id)
+    return run_missing(run_id)

@@ -53,7 +53,6 @@ class RunCreation:
         self._batches: Batcher[CreateRunRequest, Run] = Batcher(
             self._send,
             max_items=MAX_BATCH_RUNS,
-            max_in_flight=2,
             size_of=CreateRunRequest.ByteSize,
             max_bytes=MAX_CALL_BYTES,
         )

@@ -23,7 +23,7 @@ from runstream_gateway.mlflow_api.errors import bad_request
 from runstream_gateway.mlflow_api.identities import existing_run_id
 from runstream_gateway.mlflow_api.messages import empty_reply, read_fast, read_message
 from runstream_gateway.mlflow_api.metric_ingest import MetricIngest
-from runstream_gateway.mlflow_api.run_checks import RunChecks
+from runstream_gateway.mlflow_api.run_checks import check_stages, refusal_of
 from runstream_gateway.mlflow_api.run_creation import RunCreation
 from runstream_gateway.mlflow_api.runs import RUN_NAME_TAG, param_immutable
 from runstream_gateway.mlflow_api.write_bodies import (
@@ -84,7 +84,6 @@ class RunWrites:
         self._runs = backends.runs
         self._logged_models = backends.logged_models
         self._timeout = backends.timeout_seconds
-        self._checks = RunChecks(backends)
         self._ingest = MetricIngest(backends)
 
     async def log_batch(self, request: Request) -> Response:
@@ -93,12 +92,11 @@ class RunWrites:
         if body is None or not is_run_id(body.run_id) or not is_plain_batch(body):
             body = await _read_batch(request)
             check_batch(body)
-        if body.params or body.tags:
+        has_data = bool(body.params or body.tags)
+        if has_data:
             # Refuses a run that is missing or deleted itself.
             await self._log_data(body)
-        else:
-            await self._checks.require_active(body.run_id)
-        await self._log_metrics(body.run_id, body.metrics)
+        await self._log_metrics(body.run_id, body.metrics, run_checked=has_data)
         return empty_reply()
 
     async def log_metric(self, request: Request) -> Response:
@@ -118,8 +116,7 @@ class RunWrites:
                 body.dataset_name,
                 body.dataset_digest,
             )
-        await self._checks.require_active(run_id)
-        await self._log_metrics(run_id, [metric])
+        await self._log_metrics(run_id, [metric], run_checked=False)
         return empty_reply()
 
     async def _log_data(self, body: LogBatchBody) -> None:
@@ -131,13 +128,22 @@ class RunWrites:
         )
         await call(self._runs.LogBatch, message, self._timeout, {"PARAM_IMMUTABLE": param_immutable})
 
-    async def _log_metrics(self, run_id: str, metrics: Sequence[MetricBody]) -> None:
-        """Write points to a run that was just found to take them."""
+    async def _log_metrics(self, run_id: str, metrics: Sequence[MetricBody], *, run_checked: bool) -> None:
+        """Write points to a run, and with none only see that it takes writes."""
         filed = [metric for metric in metrics if metric.model_id]
+        if not run_checked and (filed or not metrics):
+            await self._require_active(run_id)
+            run_checked = True
         if filed:
             await self._file_under_models(run_id, filed)
         if metrics:
-            await self._ingest.log(run_id, metrics)
+            await self._ingest.log(run_id, metrics, run_checked=run_checked)
+
+    async def _require_active(self, run_id: str) -> None:
+        stages = await check_stages(self._runs, [existing_run_id(run_id)], timeout_seconds=self._timeout)
+        refusal = refusal_of(run_id, stages[run_id])
+        if refusal is not None:
+            raise refusal
 
     async def _file_under_models(self, run_id: str, metrics: Sequence[MetricBody]) -> None:
         message = LogModelMetricsRequest(metrics=[_model_metric(run_id, metric) for metric in metrics])
