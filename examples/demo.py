@@ -4,7 +4,8 @@ every point, and releases the best one through a gate.
     python examples/demo.py            # or: make demo
     python examples/demo.py --keep     # leaves the stack up, to look around in it
 
-The training code is in digits_training.py, the release in digits_release.py; this file is what surrounds them.
+The training code is in digits_training.py, the release in digits_release.py, plain MLflow code in mlflow_training.py; this
+file is what surrounds them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import multiprocessing
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -34,8 +36,9 @@ from rich.table import Table
 from rich.text import Text
 from runstream import Client
 from runstream.embedded import stack
-from runstream.embedded.options import StackOptions
-from runstream.embedded.services import free_stack_port
+from runstream.embedded.options import DEFAULT_PORT, StackOptions
+from runstream.embedded.ports import is_free
+from runstream.embedded.services import free_stack_port, http_port, stack_ports
 from runstream.query.plots import draw_terminal, panels_of
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     began = time.monotonic()
-    with embedded_stack(keep=arguments.keep) as (url, data_dir), Client(url) as client:
+    with embedded_stack(keep=arguments.keep) as (url, web_url, data_dir), Client(url) as client:
         client.create_experiment(EXPERIMENT)
         trained = train_all(client, SETTINGS[: arguments.models], arguments.workers)
         leaders = client.run_table(EXPERIMENT, order_by=["metrics.validation_accuracy DESC"])
@@ -70,25 +73,38 @@ def main() -> int:
         plot_losses(client, leaders[:3])
         complete = prove_every_point(client, trained)
         released = release_best(client, leaders, console)
-        show_commands(url, data_dir, [run.run_id for run in leaders[:2]], keep=arguments.keep)
+        tracked = train_with_mlflow(web_url)
+        show_commands(url, web_url, data_dir, [run.run_id for run in leaders[:2]], keep=arguments.keep)
     console.print(f"Done in {time.monotonic() - began:.0f} s.")
-    return 0 if complete and released else 1
+    return 0 if complete and released and tracked else 1
 
 
 @contextmanager
-def embedded_stack(*, keep: bool) -> Iterator[tuple[str, Path]]:
-    """PostgreSQL, the bus and every service, in a temporary folder on free ports; gone afterwards unless kept."""
+def embedded_stack(*, keep: bool) -> Iterator[tuple[str, str, Path]]:
+    """PostgreSQL, the bus and every service, in a temporary folder; gone afterwards unless kept.
+
+    A stack that is kept takes the usual ports (5000 for the web UI) where they are free, any other one free ports.
+
+    Yields:
+        The address for the SDK, that of the web UI, and the folder.
+    """
     data_dir = Path(tempfile.mkdtemp(prefix="runstream-demo-"))
-    options = StackOptions(data_dir=data_dir, port=free_stack_port())
+    options = StackOptions(
+        data_dir=data_dir, port=DEFAULT_PORT if keep and stack_ports_free() else free_stack_port()
+    )
+    web_url = f"http://localhost:{http_port(options.port)}"
     began = time.monotonic()
     with console.status("Starting PostgreSQL and the services …"):
         url = stack.start_detached(options)
     console.print(f"The stack is ready at [bold]{url}[/] after {time.monotonic() - began:.1f} s.")
+    console.print(
+        f"MLflow's web UI and REST API: [bold]{web_url}[/]; the console: [bold]{web_url}/console[/]"
+    )
     # The training processes inherit these; their code needs no address.
     os.environ["RUNSTREAM_URL"] = url
     os.environ["RUNSTREAM_SPOOL_DIR"] = str(data_dir / "spool")
     try:
-        yield url, data_dir
+        yield url, web_url, data_dir
     finally:
         if not keep:
             stack.stop(data_dir)
@@ -253,7 +269,24 @@ def answered(client: Client, one: Trained, key: str) -> bool:
     return np.array_equal(history.steps[order], steps) and np.array_equal(history.values[order], values)
 
 
-def show_commands(url: str, data_dir: Path, best: list[str], *, keep: bool) -> None:
+def train_with_mlflow(web_url: str) -> bool:
+    """Train once more with code that knows MLflow alone; whether it went well."""
+    console.print(
+        "\nThe same stack for existing MLflow code: [bold]mlflow.set_tracking_uri()[/] is the only change."
+    )
+    script = Path(__file__).with_name("mlflow_training.py")
+    # A process of its own, as it would be; what it prints is shown when something went wrong.
+    done = subprocess.run([sys.executable, str(script), web_url], check=False, text=True, capture_output=True)
+    console.print(Text((done.stdout if done.returncode == 0 else done.stdout + done.stderr).rstrip()))
+    return done.returncode == 0
+
+
+def stack_ports_free() -> bool:
+    """Whether every port that a stack usually takes is free."""
+    return all(is_free("127.0.0.1", port) for port in stack_ports(DEFAULT_PORT))
+
+
+def show_commands(url: str, web_url: str, data_dir: Path, best: list[str], *, keep: bool) -> None:
     """What to type to look further."""
     lines = [
         f"runstream runs list -e {EXPERIMENT} -o 'metrics.validation_accuracy DESC'",
@@ -268,12 +301,13 @@ def show_commands(url: str, data_dir: Path, best: list[str], *, keep: bool) -> N
     ]
     if keep:
         console.print(f"The stack stays up at {url}. Look further with:")
-        console.print(f"  export RUNSTREAM_URL={url}", highlight=False)
+        console.print(f"  export RUNSTREAM_URL={url} MLFLOW_TRACKING_URI={web_url}", highlight=False)
     else:
         console.print("With --keep the stack stays up, and you can look further with:")
     for line in lines:
         console.print(f"  {line}", highlight=False, soft_wrap=True)
     if keep:
+        console.print(f"Look at it all in a browser: [bold]{web_url}[/] and [bold]{web_url}/console[/]")
         console.print(f"Stop it with:\n  runstream down --data-dir {data_dir}", highlight=False)
 
 

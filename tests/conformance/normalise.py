@@ -16,6 +16,9 @@ _ADDRESS = re.compile(r"(?:127\.0\.0\.1|localhost):\d+")
 _GENERATED_NAME = re.compile(r"^[a-z]+-[a-z]+-\d{1,3}$")
 _NOW_MS = 1_700_000_000_000
 """Times that scenarios make up are earlier."""
+_UNORDERED_KEYS = frozenset(
+    {"dataset_inputs", "model_inputs", "model_outputs", "dataset_summaries", "aliases"}
+)
 _EXPERIMENT_KEYS = frozenset({"experiment_id", "experiment_ids", "_experiment_id"})
 _TIME_TEXT = re.compile(r"\b1[789]\d{11}\b|\b20\d\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?: UTC)?")
 _TEMPORARY = re.compile(r"(?:/private)?/tmp/[^\s'\",]+")
@@ -49,7 +52,7 @@ class Normaliser:
         if isinstance(value, dict):
             return {self._plain(name, ""): self._plain(item, str(name)) for name, item in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self._plain(item, key) for item in value]
+            return self._ordered([self._plain(item, key) for item in value], key)
         if isinstance(value, (set, frozenset)):
             return sorted((self._plain(item, key) for item in value), key=repr)
         if isinstance(value, (bytes, bytearray)):
@@ -62,6 +65,12 @@ class Normaliser:
         if isinstance(value, np.ndarray):
             return self._plain(value.tolist(), key)
         return self._entity(value)
+
+    def _ordered(self, items: list[Any], key: str) -> list[Any]:
+        """Tags, params and inputs come in whatever order a database has; histories and pages in one that is promised."""
+        if items and all(isinstance(item, dict) and set(item) == {"key", "value"} for item in items):
+            return sorted(items, key=lambda item: str(item["key"]))
+        return sorted(items, key=repr) if key in _UNORDERED_KEYS else items
 
     def _entity(self, value: Any) -> Any:
         fields = {
@@ -92,6 +101,9 @@ class Normaliser:
         text = _UUID.sub(self._word("uuid"), text)
         text = re.sub(r"(mlflow-artifacts:/)(\d+)", lambda match: match[1] + self._experiment(match[2]), text)
         text = re.sub(r"(ID=|id |ids: \[?'?)(\d+)", lambda match: match[1] + self._experiment(match[2]), text)
+        text = re.sub(
+            r"^((?:,\d+)+,)$", lambda match: re.sub(r"\d+", lambda n: self._experiment(n[0]), match[1]), text
+        )
         text = _TEMPORARY.sub("<path>", text)
         text = _TIME_TEXT.sub("<time>", text)
         return _ADDRESS.sub("<address>", text)

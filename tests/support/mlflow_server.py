@@ -16,7 +16,7 @@ from deploy.local.process import free_port
 if TYPE_CHECKING:
     from pathlib import Path
 
-READY_SECONDS = 60.0
+READY_SECONDS = 110.0
 _POLL_SECONDS = 0.1
 
 
@@ -49,7 +49,11 @@ class MlflowServer:
                     *("--backend-store-uri", self.store_uri),
                     *("--artifacts-destination", str(self._directory / "artifacts")),
                 ],
-                env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+                env={
+                    **os.environ,
+                    "MLFLOW_DISABLE_TELEMETRY": "true",
+                    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                },
                 cwd=self._directory,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -111,7 +111,7 @@ def scenario_search(world: World) -> None:
     for text in filters:
         joined = f"{text} AND {mine}"
         world.refused(
-            text,
+            text.replace(ids["a"], "A").replace(ids["B"], "B"),
             lambda f=joined: [
                 x.name for x in world.client.search_experiments(filter_string=f, order_by=["name"])
             ],

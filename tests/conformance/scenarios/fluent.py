@@ -123,15 +123,16 @@ def scenario_command_line(world: World) -> None:
         done = CliRunner().invoke(cli, words, env={"MLFLOW_TRACKING_URI": world.url})
         return [done.exit_code, done.output]
 
-    world.see("runs list", command("runs", "list", "--experiment-id", experiment_id))
-    world.see("describe", json.loads(str(command("runs", "describe", "--run-id", run.info.run_id)[1])))
-    world.see("artifacts list", command("artifacts", "list", "-r", run.info.run_id, "-a", "a"))
-    world.see("create", command("experiments", "create", "-n", world.name("made"))[0])
-    world.see("get", command("experiments", "get", "-x", experiment_id)[0])
-    world.see(
-        "download",
-        command("artifacts", "download", "-r", run.info.run_id, "-a", "a", "-d", str(world.folder))[0],
-    )
-    world.see("file", (world.folder / "a" / "b.txt").read_text())
-    world.see("delete", command("runs", "delete", "--run-id", run.info.run_id)[0])
-    world.see("restore", command("runs", "restore", "--run-id", run.info.run_id)[0])
+    with world.active():
+        world.see("runs list", command("runs", "list", "--experiment-id", experiment_id))
+        world.see("describe", json.loads(str(command("runs", "describe", "--run-id", run.info.run_id)[1])))
+        world.see("artifacts list", command("artifacts", "list", "-r", run.info.run_id, "-a", "a"))
+        world.see("create", command("experiments", "create", "-n", world.name("made"))[0])
+        world.see("get", command("experiments", "get", "-x", experiment_id)[0])
+        world.see(
+            "download",
+            command("artifacts", "download", "-r", run.info.run_id, "-a", "a", "-d", str(world.folder))[0],
+        )
+        world.see("file", (world.folder / "a" / "b.txt").read_text())
+        world.see("delete", command("runs", "delete", "--run-id", run.info.run_id)[0])
+        world.see("restore", command("runs", "restore", "--run-id", run.info.run_id)[0])

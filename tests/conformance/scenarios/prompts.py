@@ -52,12 +52,6 @@ def scenario_beside_models(world: World) -> None:
         for clause in ("= 'true'", "!= 'true'", "= 'false'"):
             text = f"tags.`mlflow.prompt.is_prompt` {clause} AND name LIKE '%{suffix}'"
             world.send(clause, "GET", path, params={"filter": text})
-        world.send(
-            "raw source",
-            "POST",
-            "/api/2.0/mlflow/model-versions/create",
-            json={"name": prompt, "source": "s3://b/x"},
-        )
 
 
 def scenario_refusals(world: World) -> None:

@@ -110,8 +110,10 @@ def scenario_deleted(world: World) -> None:
 
 def scenario_params(world: World) -> None:
     run_id = world.client.create_run(world.experiment(), run_name="r").info.run_id
-    for value in (1, 0.1, True, None, "", " spaced ", "ünïcode", [1, 2], {"a": 1}, "x" * 6_000):
-        world.client.log_param(run_id, f"p{len(repr(value))}", value)
+    for number, value in enumerate(
+        (1, 0.1, True, None, "", " spaced ", "ünïcode", [1, 2], {"a": 1}, "x" * 6_000)
+    ):
+        world.client.log_param(run_id, f"p{number}", value)
     world.client.log_param(run_id, "cut", "y" * 6_001)
     world.refused("cut again", lambda: world.client.log_param(run_id, "cut", "y" * 7_000))
     world.see("params", world.client.get_run(run_id).data.params)
