@@ -79,11 +79,12 @@ def import_mlflow(
     scope = migrating.scope(
         experiment, model, files=not no_artifacts, registry=not no_registry, workers=workers
     )
-    reader = migrating.MlflowSource(mlflow_uri(source, "--from"), artifacts_from)
-    if dry_run:
-        migrating.count_only(reader, scope, json=json)
-    else:
-        migrating.migrate(reader, migrating.RunstreamTarget(url), scope, state, json=json)
+    with migrating.told():
+        reader = migrating.MlflowSource(mlflow_uri(source, "--from"), artifacts_from)
+        if dry_run:
+            migrating.count_only(reader, scope, json=json)
+        else:
+            migrating.migrate(reader, migrating.RunstreamTarget(url), scope, state, json=json)
 
 
 def export_mlflow(
@@ -120,9 +121,10 @@ def export_mlflow(
     scope = migrating.scope(
         experiment, model, files=not no_artifacts, registry=not no_registry, workers=workers
     )
-    reader = migrating.MlflowSource(mlflow_uri(source, "--from"))
-    if dry_run:
-        migrating.count_only(reader, scope, json=json)
-    else:
-        writer = migrating.MlflowTarget(mlflow_uri(target, "--to"))
-        migrating.migrate(reader, writer, scope, state, json=json)
+    with migrating.told():
+        reader = migrating.MlflowSource(mlflow_uri(source, "--from"))
+        if dry_run:
+            migrating.count_only(reader, scope, json=json)
+        else:
+            writer = migrating.MlflowTarget(mlflow_uri(target, "--to"))
+            migrating.migrate(reader, writer, scope, state, json=json)

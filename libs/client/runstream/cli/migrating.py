@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import platformdirs
 import typer
+from mlflow.exceptions import MlflowException
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from runstream_common.errors import FailedPrecondition, Unavailable
+from sqlalchemy.exc import SQLAlchemyError
 
 from runstream.cli import output
 from runstream.migration.counting import count
@@ -26,10 +30,26 @@ if TYPE_CHECKING:
 
     from runstream.migration.target import Target
 
-__all__ = ["MlflowSource", "MlflowTarget", "RunstreamTarget", "count_only", "migrate", "scope"]
+__all__ = ["MlflowSource", "MlflowTarget", "RunstreamTarget", "count_only", "migrate", "scope", "told"]
 
 EXIT_DIFFERENT = 1
 """Exit code when something could not be carried over, or differs."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Tell what MLflow and its database say as errors of ours, in one line.
+
+    Raises:
+        FailedPrecondition: MLflow refused, such as a database of another release.
+        Unavailable: the database cannot be reached.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        raise FailedPrecondition(f"MLflow: {error.message}", reason="MLFLOW_REFUSED") from error
+    except SQLAlchemyError as error:
+        raise Unavailable(f"MLflow's database: {error}") from error
 
 
 def scope(

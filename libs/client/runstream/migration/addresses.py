@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -48,6 +49,8 @@ def mlflow_uri(uri: str, option: str) -> str:
         return _database(uri, option)
     if parts.scheme in {"", "file"} and parts.path:
         _require(Path(parts.path), option)
+        # MLflow warns those who would go on with a file store, which is what the import is for.
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         return uri
     raise InvalidArgument.of(
         option, f"{uri!r:.300} is neither http://…, runstream://…, sqlite:///…, postgresql://… nor a folder"

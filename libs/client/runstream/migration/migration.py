@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlflow.exceptions import MlflowException
-from runstream_common.errors import InvalidArgument, PlatformError
+from runstream_common.errors import InvalidArgument, PlatformError, Unavailable
 
 from runstream.migration.files import Inventory
 from runstream.migration.journal import Entry
@@ -36,6 +36,8 @@ RUNS_AT_ONCE = 4
 WAITING_RUNS = 64
 """Runs that are read ahead; bounds memory."""
 POINTS_PER_WRITE = 131_072
+MAX_FAILURES_IN_A_ROW = 25
+"""Then the source is broken, or away, rather than so many of its items."""
 ENDED = frozenset({"FINISHED", "FAILED", "KILLED"})
 
 # What the two sides may say of one item, after which the next one is tried. That a service is away for long is no such thing.
@@ -111,6 +113,7 @@ class Migration:
         self._report = report
         self._scope = scope
         self._moved = Moved(journal)
+        self._failures_in_a_row = 0
 
     def run(self) -> None:
         """Carry everything over.
@@ -269,6 +272,13 @@ class Migration:
             if isinstance(error, PlatformError) and error.retryable:
                 raise  # the target is away; a later call goes on
             self._report.problem(f"{what}: {error}")
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+                raise Unavailable(
+                    f"{self._failures_in_a_row} items in a row could not be carried over, the last one {what}: {error}"
+                ) from error
+        else:
+            self._failures_in_a_row = 0
 
 
 def _raise_first(pending: set[Future[None]]) -> set[Future[None]]:
