@@ -108,8 +108,8 @@ async def _existing(connection: Connection, news: Sequence[NewRun]) -> list[Crea
     """The runs that have the ids already; without one the parent must have been missing."""
     if not news:
         return []
-    selected = await run_queries.select_runs(connection, list(dict.fromkeys(new.run_id for new in news)))
-    runs = {run.run_id: run for run in await run_queries.with_data(connection, selected)}
+    run_ids = list(dict.fromkeys(new.run_id for new in news))
+    runs = {run.run_id: run for run in await run_queries.select_with_data(connection, run_ids)}
     outcomes: list[Created | PlatformError] = []
     for new in news:
         run = runs.get(new.run_id)

@@ -103,7 +103,7 @@ class Runs:
     async def get_many(self, run_ids: Sequence[str]) -> list[Run]:
         """The runs that exist, with all their data, in the given order."""
         async with self._database.driver() as connection:
-            return await run_queries.with_data(connection, await run_queries.select_runs(connection, run_ids))
+            return await run_queries.select_with_data(connection, run_ids)
 
     async def search(self, search: RunSearch, *, summaries_only: bool) -> tuple[list[Run], str]:
         """One page of a search.
@@ -120,9 +120,10 @@ class Runs:
         async with self._database.connect() as connection:
             page = await search_runs(connection, search)
             driver = await self._database.raw(connection)
+            if not summaries_only:
+                return await run_queries.select_with_data(driver, page.run_ids), page.next_page_token
             runs = await run_queries.select_runs(driver, page.run_ids)
-            load = run_queries.with_parents if summaries_only else run_queries.with_data
-            return await load(driver, runs), page.next_page_token
+            return await run_queries.with_parents(driver, runs), page.next_page_token
 
     async def check(self, run_ids: Sequence[str]) -> list[RunCheck]:
         """Stage and experiment of each run, in the given order; one statement, nothing is locked."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from runstream_metadata.entities import (
@@ -24,49 +25,51 @@ if TYPE_CHECKING:
 
     from asyncpg import Connection
 
-# Keys are ordered by their bytes, which is the order of their code points, whatever the database's collation.
 SELECT_RUNS = f"SELECT {RUN_COLUMNS} FROM metadata.run AS run WHERE run.run_id = ANY($1::uuid[])"
 
 SELECT_CHECKS = """
 SELECT run_id, lifecycle_stage, experiment_id FROM metadata.run WHERE run_id = ANY($1::uuid[])
 """
 
-SELECT_PARAMS = """
-SELECT run_id, array_agg(key ORDER BY key COLLATE "C") AS keys,
-       array_agg(value ORDER BY key COLLATE "C") AS texts
-FROM metadata.run_param WHERE run_id = ANY($1::uuid[]) GROUP BY run_id
-"""
-
-SELECT_TAGS = """
-SELECT run_id, array_agg(key ORDER BY key COLLATE "C") AS keys,
-       array_agg(value ORDER BY key COLLATE "C") AS texts
-FROM metadata.run_tag WHERE run_id = ANY($1::uuid[]) GROUP BY run_id
-"""
-
 SELECT_PARENTS = """
 SELECT run_id, value FROM metadata.run_tag WHERE run_id = ANY($1::uuid[]) AND key = $2
 """
 
-SELECT_METRICS = """
-SELECT run_id, array_agg(key ORDER BY key COLLATE "C") AS keys,
-       array_agg(value ORDER BY key COLLATE "C") AS numbers,
-       array_agg(step ORDER BY key COLLATE "C") AS steps,
-       array_agg(timestamp_ms ORDER BY key COLLATE "C") AS timestamps_ms
-FROM metadata.latest_metric WHERE run_id = ANY($1::uuid[]) GROUP BY run_id
+_TEXTS = """
+SELECT run_id, array_agg(key) AS keys, array_agg(value) AS texts
+FROM metadata.{table} WHERE run_id = ANY($1::uuid[]) GROUP BY run_id
 """
 
-SELECT_INPUTS = """
-SELECT i.run_id, d.name, d.digest, d.source_type, d.source, d.schema, d.profile, i.tags::text AS tags
-FROM metadata.run_input AS i JOIN metadata.dataset AS d USING (dataset_id)
-WHERE i.run_id = ANY($1::uuid[])
-ORDER BY d.dataset_id
+# One statement for a whole page: round trips cost more than all of its reads. What belongs to a run comes as one array a
+# column; inputs and models, which few runs have, as JSON. Roles are those of model_links.Role.
+SELECT_WITH_DATA = f"""
+SELECT {RUN_COLUMNS}, t.keys AS tag_keys, t.texts AS tag_texts, p.keys AS param_keys, p.texts AS param_texts,
+       m.keys AS metric_keys, m.numbers, m.steps, m.timestamps_ms, i.inputs, l.models
+FROM unnest($1::uuid[]) WITH ORDINALITY AS wanted (run_id, position)
+JOIN metadata.run AS run USING (run_id)
+LEFT JOIN ({_TEXTS.format(table="run_tag")}) AS t USING (run_id)
+LEFT JOIN ({_TEXTS.format(table="run_param")}) AS p USING (run_id)
+LEFT JOIN (
+    SELECT run_id, array_agg(key) AS keys, array_agg(value) AS numbers, array_agg(step) AS steps,
+           array_agg(timestamp_ms) AS timestamps_ms
+    FROM metadata.latest_metric WHERE run_id = ANY($1::uuid[]) GROUP BY run_id
+) AS m USING (run_id)
+LEFT JOIN (
+    SELECT run_id, json_agg(
+               json_build_array(name, digest, source_type, source, schema, profile, tags) ORDER BY dataset_id
+           )::text AS inputs
+    FROM metadata.run_input JOIN metadata.dataset USING (dataset_id)
+    WHERE run_id = ANY($1::uuid[]) GROUP BY run_id
+) AS i USING (run_id)
+LEFT JOIN (
+    SELECT run_id, json_agg(json_build_array(role, model_id, step) ORDER BY link_id)::text AS models
+    FROM metadata.run_model WHERE run_id = ANY($1::uuid[]) GROUP BY run_id
+) AS l USING (run_id)
+ORDER BY wanted.position
 """
 
 
-# Roles are those of model_links.Role.
-SELECT_MODELS = """
-SELECT run_id, role, model_id, step FROM metadata.run_model WHERE run_id = ANY($1::uuid[]) ORDER BY link_id
-"""
+_metric_key = attrgetter("key")
 
 
 async def select_runs(connection: Connection, run_ids: Sequence[str]) -> list[Run]:
@@ -89,30 +92,9 @@ async def check_runs(connection: Connection, run_ids: Iterable[str]) -> dict[str
     }
 
 
-async def with_data(connection: Connection, runs: Sequence[Run]) -> list[Run]:
-    """The same runs with tags, params, latest metrics, inputs and models: five statements whatever their number."""
-    if not runs:
-        return []
-    run_ids = [run.run_id for run in runs]
-    tags = _texts_by_run(await connection.fetch(SELECT_TAGS, run_ids))
-    params = _texts_by_run(await connection.fetch(SELECT_PARAMS, run_ids))
-    metrics = _metrics_by_run(await connection.fetch(SELECT_METRICS, run_ids))
-    inputs = _inputs_by_run(await connection.fetch(SELECT_INPUTS, run_ids))
-    models = await connection.fetch(SELECT_MODELS, run_ids)
-    model_inputs, model_outputs = _model_inputs_by_run(models), _model_outputs_by_run(models)
-    return [
-        dataclasses.replace(
-            run,
-            tags=tags.get(run.run_id, {}),
-            parent_run_id=tags.get(run.run_id, {}).get(PARENT_RUN_TAG, ""),
-            params=params.get(run.run_id, {}),
-            metrics=metrics.get(run.run_id, ()),
-            inputs=inputs.get(run.run_id, ()),
-            model_input_ids=model_inputs.get(run.run_id, ()),
-            model_outputs=model_outputs.get(run.run_id, ()),
-        )
-        for run in runs
-    ]
+async def select_with_data(connection: Connection, run_ids: Sequence[str]) -> list[Run]:
+    """The runs that exist, in the given order, with tags, params, latest metrics, inputs and models."""
+    return [_run_with_data(row) for row in await connection.fetch(SELECT_WITH_DATA, run_ids)]
 
 
 async def with_parents(connection: Connection, runs: Sequence[Run]) -> list[Run]:
@@ -139,49 +121,44 @@ async def select_stage(connection: Connection, run_id: str) -> LifecycleStage | 
     return None if stage is None else STAGES[stage]
 
 
-def _texts_by_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    return {row["run_id"].hex: dict(zip(row["keys"], row["texts"], strict=True)) for row in rows}
+def _run_with_data(row: Mapping[str, Any]) -> Run:
+    tags = _texts(row["tag_keys"], row["tag_texts"])
+    model_inputs, model_outputs = _models(row["models"])
+    return run_from_row(
+        row,
+        tags=tags,
+        parent_run_id=tags.get(PARENT_RUN_TAG, ""),
+        params=_texts(row["param_keys"], row["param_texts"]),
+        metrics=_metrics(row),
+        inputs=_inputs(row["inputs"]),
+        model_input_ids=model_inputs,
+        model_outputs=model_outputs,
+    )
 
 
-def _metrics_by_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[LatestMetric]]:
-    return {
-        row["run_id"].hex: [
-            LatestMetric(key, value, step, timestamp_ms)
-            for key, value, step, timestamp_ms in zip(
-                row["keys"], row["numbers"], row["steps"], row["timestamps_ms"], strict=True
-            )
-        ]
-        for row in rows
-    }
+def _texts(keys: list[str] | None, texts: list[str] | None) -> dict[str, str]:
+    """In the order of the keys' code points, which is not always the database's."""
+    return dict(sorted(zip(keys or (), texts or (), strict=True)))
 
 
-def _inputs_by_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[DatasetInput]]:
-    inputs: dict[str, list[DatasetInput]] = {}
-    for row in rows:
-        dataset = Dataset(
-            name=row["name"],
-            digest=row["digest"],
-            source_type=row["source_type"],
-            source=row["source"],
-            schema=row["schema"],
-            profile=row["profile"],
-        )
-        tags = dict(sorted(json.loads(row["tags"]).items()))
-        inputs.setdefault(row["run_id"].hex, []).append(DatasetInput(dataset, tags))
-    return inputs
+def _metrics(row: Mapping[str, Any]) -> Sequence[LatestMetric]:
+    if row["metric_keys"] is None:
+        return ()
+    columns = (row["metric_keys"], row["numbers"], row["steps"], row["timestamps_ms"])
+    return sorted(map(LatestMetric, *columns), key=_metric_key)
 
 
-def _model_inputs_by_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        if row["role"] == Role.INPUT:
-            found.setdefault(row["run_id"].hex, []).append(row["model_id"])
-    return found
+def _inputs(text: str | None) -> Sequence[DatasetInput]:
+    if text is None:
+        return ()
+    return [DatasetInput(Dataset(*facts), dict(sorted(tags.items()))) for *facts, tags in json.loads(text)]
 
 
-def _model_outputs_by_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[ModelOutput]]:
-    found: dict[str, list[ModelOutput]] = {}
-    for row in rows:
-        if row["role"] == Role.OUTPUT:
-            found.setdefault(row["run_id"].hex, []).append(ModelOutput(row["model_id"], row["step"]))
-    return found
+def _models(text: str | None) -> tuple[Sequence[str], Sequence[ModelOutput]]:
+    """Ids of those that the run used, and those that it produced."""
+    if text is None:
+        return (), ()
+    links = json.loads(text)
+    used = [model_id for role, model_id, _ in links if role == Role.INPUT]
+    produced = [ModelOutput(model_id, step) for role, model_id, step in links if role == Role.OUTPUT]
+    return used or (), produced or ()
