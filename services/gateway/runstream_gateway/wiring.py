@@ -13,7 +13,7 @@ from runstream_gateway.control_api.doors import control_operations, control_rout
 from runstream_gateway.control_api.openapi import openapi_document
 from runstream_gateway.edge.application import Application
 from runstream_gateway.edge.server import HttpServer
-from runstream_gateway.edge.workers import ParentLink, WorkerGroup
+from runstream_gateway.edge.workers import ParentLink
 from runstream_gateway.files.store import ArtifactFiles
 from runstream_gateway.mlflow_api.artifacts.areas import artifact_routes
 from runstream_gateway.mlflow_api.doors import mlflow_routes
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 async def build(runtime: Runtime[GatewaySettings]) -> Service:
     """The gateway's parts in start order."""
     settings = runtime.settings
-    if settings.http_workers > 1:
-        return Service([WorkerGroup(runtime)])
     backends = Backends(settings)
     streams = EventStreams(backends)
     files = ArtifactFiles(backends, settings)
