@@ -33,7 +33,7 @@ _ACTOR: Final = {
     "in": "header",
     "required": True,
     "description": "Who asks, percent-encoded where it is not ASCII; not needed with HTTP Basic",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[A-Za-z0-9._@-]+$"},
+    "schema": {"type": "string", "minLength": 1},
 }
 
 
