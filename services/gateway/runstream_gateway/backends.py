@@ -46,6 +46,8 @@ _SAFE_TO_REPEAT = {
         "runstream.registry.v1.ModelService/SearchVersions",
         "runstream.registry.v1.ModelService/GetLatestVersions",
         "runstream.registry.v1.ModelService/ResolveVersion",
+        "runstream.registry.v1.WebhookService/GetWebhook",
+        "runstream.registry.v1.WebhookService/ListWebhooks",
     ],
 }
 
