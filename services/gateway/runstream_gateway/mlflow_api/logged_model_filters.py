@@ -17,6 +17,7 @@ from mlflow.utils.search_utils import _join_in_comparison_tokens
 from sqlparse.sql import Comparison
 
 from runstream_gateway.mlflow_api.errors import invalid
+from runstream_gateway.mlflow_api.search_filters import check_filter_length
 
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
@@ -65,6 +66,7 @@ def logged_model_filter(text: str) -> str:
     Raises:
         MlflowException: INVALID_PARAMETER_VALUE, MLflow does not take it either.
     """
+    check_filter_length(text)
     return _rewritten(text) if text else ""
 
 

@@ -31,6 +31,12 @@ Clause: TypeAlias = dict[str, Any]
 MAX_PAGE_SIZE = 50_000
 """Most results of a page of runs or experiments (MLflow `SEARCH_MAX_RESULTS_THRESHOLD`)."""
 
+MAX_FILTER_CHARS = 100_000
+"""Longest filter; services take no longer one, and MLflow's parsers would be busy for minutes."""
+
+MAX_ORDER_ITEMS = 1_000
+"""Most items of an order."""
+
 _REMEMBERED = 4_096
 _MAX_REMEMBERED_CHARS = 4_096
 _NUMERIC = frozenset({"=", "!=", "<", "<=", ">", ">="})
@@ -51,6 +57,18 @@ def check_page_size(max_results: int) -> None:
     if max_results > MAX_PAGE_SIZE:
         raise invalid(
             f"Invalid value {max_results} for parameter 'max_results' supplied. It must be at most {MAX_PAGE_SIZE}"
+        )
+
+
+def check_filter_length(text: str) -> None:
+    """Refuse a filter, or an item of an order, that is too long to be parsed.
+
+    Raises:
+        MlflowException: INVALID_PARAMETER_VALUE.
+    """
+    if len(text) > MAX_FILTER_CHARS:
+        raise invalid(
+            f"Invalid filter: it has {len(text)} characters, at most {MAX_FILTER_CHARS} are allowed."
         )
 
 
@@ -98,6 +116,7 @@ def _once(check: Callable[[str], None], text: str) -> None:
     """Make a check; texts of a size that somebody types are remembered."""
     if not text:
         return
+    check_filter_length(text)
     if len(text) > _MAX_REMEMBERED_CHARS:
         getattr(check, "__wrapped__", check)(text)
     else:
@@ -107,8 +126,11 @@ def _once(check: Callable[[str], None], text: str) -> None:
 def _check_order(
     parse: Callable[[str], tuple[str, str]], order_by: Sequence[str], *, distinct: bool = False
 ) -> None:
+    if len(order_by) > MAX_ORDER_ITEMS:
+        raise invalid(f"`order_by` has {len(order_by)} items, at most {MAX_ORDER_ITEMS} are allowed.")
     seen: set[tuple[str, str]] = set()
     for item in order_by:
+        check_filter_length(item)
         key = parse(item)
         if distinct and key in seen:
             # MLflow answers 500 to this.
