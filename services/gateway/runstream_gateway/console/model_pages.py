@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from runstream_common.errors import PlatformError
@@ -95,16 +96,19 @@ class ModelPages:
         return self._pages.refused(request, error, "model.html", **await self._model(request, name), **values)
 
     async def _model(self, request: Request, name: str) -> dict[str, Any]:
-        promotions = await self._promotions.page(name, page_size=HISTORY_SIZE)
-        targets = list(dict.fromkeys(item.target.path for item in promotions.promotions))
+        token = request.query_params.get("page_token", "")
+        model, versions, promotions, waiting = await asyncio.gather(
+            self._models.get(name),
+            self._models.versions(name, page_size=PAGE_SIZE, page_token=token),
+            self._promotions.page(name, page_size=HISTORY_SIZE),
+            self._approvals.page(name, "PENDING", page_size=HISTORY_SIZE),
+        )
         return {
-            "model": await self._models.get(name),
-            "versions": await self._models.versions(
-                name, page_size=PAGE_SIZE, page_token=request.query_params.get("page_token", "")
-            ),
+            "model": model,
+            "versions": versions,
             "promotions": promotions,
-            "requests": await self._approvals.page(name, "PENDING", page_size=HISTORY_SIZE),
-            "targets": targets,
+            "requests": waiting,
+            "targets": list(dict.fromkeys(item.target.path for item in promotions.promotions)),
         }
 
     async def _checked(self, request: Request, name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from runstream_common.errors import PlatformError
@@ -28,9 +29,9 @@ class Overview:
 
     async def show(self, request: Request) -> Response:
         """The page, or only its state for the refresh."""
-        status = await self._statuses.all()
+        status, pending = await asyncio.gather(self._statuses.all(), self._pending())
         template = "overview_state.html" if is_part(request) else "overview.html"
-        return self._pages.show(request, template, status_of=status, pending=await self._pending())
+        return self._pages.show(request, template, status_of=status, pending=pending)
 
     async def _pending(self) -> int | None:
         """How many requests wait; None when the registry cannot be asked, which the state tells."""

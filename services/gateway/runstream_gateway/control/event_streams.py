@@ -167,19 +167,25 @@ class EventStreams:
             self._tails.pop(topic).cancel()
 
     async def _follow(self, topic: str) -> None:
+        told = False
         while True:
             try:
                 async for answer in self._operations.TailEvents(pb.TailEventsRequest(topic=topic)):
-                    event = _event(topic, answer)
-                    for listener in self._listeners.get(topic, ()):
-                        listener.put(event)
+                    told = False
+                    self._tell(topic, _event(topic, answer))
                 reason = "the tail ended"
             except grpc.RpcError as error:
                 reason = from_rpc_error(error).message
-            log.warning("event_tail_interrupted", topic=topic, reason=reason)
-            for listener in self._listeners.get(topic, ()):
-                listener.put(Missed(topic, 0, reason))
+            if not told:
+                # Once an interruption, however often it takes to get back.
+                log.warning("event_tail_interrupted", topic=topic, reason=reason)
+                self._tell(topic, Missed(topic, 0, reason))
+                told = True
             await asyncio.sleep(RETRY_SECONDS)
+
+    def _tell(self, topic: str, item: Event | Missed) -> None:
+        for listener in self._listeners.get(topic, ()):
+            listener.put(item)
 
 
 def _event(topic: str, answer: pb.TailEventsResponse) -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -167,7 +168,9 @@ class Policies:
         first = _revision_of(page_token) if page_token else (await self.get(name)).revision
         last = max(1, first - page_size + 1)
         try:
-            revisions = [await self.get(name, number) for number in range(first, last - 1, -1)]
+            revisions = await asyncio.gather(
+                *(self.get(name, number) for number in range(first, last - 1, -1))
+            )
         except NotFound as error:
             if page_token and error.reason == "POLICY_NOT_FOUND":
                 raise InvalidArgument.of("page_token", "is not a token of this list") from error

@@ -96,9 +96,12 @@ class Operation:
             if self.body is not Nothing and not _is_json(request):
                 return unsupported_media_type()
             try:
-                return self._reply(await self.run(await self._read(request)))
+                answer = await self.run(await self._read(request))
             except PlatformError as error:
                 return problem_reply(error)
+            if self.stream and request.method == "HEAD":
+                return Response(media_type=answer.media_type)  # the stream itself would never end
+            return self._reply(answer)
 
         return handle
 

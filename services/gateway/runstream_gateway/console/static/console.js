@@ -25,6 +25,17 @@ function tickAll() {
   }
 }
 
+function tellWhenStale() {
+  const stale = document.getElementById("stale");
+  if (!stale) {
+    return;
+  }
+  for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
+    document.body.addEventListener(name, () => { stale.hidden = false; });
+  }
+  document.body.addEventListener("htmx:afterSwap", () => { stale.hidden = true; });
+}
+
 function element(name, text, kind) {
   const made = document.createElement(name);
   made.textContent = text;
@@ -157,6 +168,7 @@ class EventList {
 
 askFirst();
 tickAll();
+tellWhenStale();
 const stream = document.getElementById("stream");
 if (stream) {
   new EventList(stream).follow();
