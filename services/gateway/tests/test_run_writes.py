@@ -65,7 +65,7 @@ def test_a_created_run_is_answered_whole(api: Api) -> None:
             "user_id": "ada",
             "start_time": 5,
             "run_name": "first",
-            "tags": [{"key": "t", "value": "1"}],
+            "tags": [{"key": "any $igns", "value": "1"}],
         },
     )
     run = answer.json()["run"]
@@ -74,7 +74,7 @@ def test_a_created_run_is_answered_whole(api: Api) -> None:
     assert info["artifact_uri"].endswith(f"/{info['run_id']}/artifacts")
     assert (info["run_name"], info["user_id"], info["start_time"]) == ("first", "ada", 5)
     assert (info["status"], info["lifecycle_stage"], "end_time" in info) == ("RUNNING", "active", False)
-    assert pairs(run["data"]["tags"]) == {"t": "1", "mlflow.runName": "first"}
+    assert pairs(run["data"]["tags"]) == {"any $igns": "1", "mlflow.runName": "first"}
     assert api.get("runs/get", run_id=info["run_id"])["run"]["info"] == info
 
 

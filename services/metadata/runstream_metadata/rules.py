@@ -86,11 +86,21 @@ def params(pairs: KeyValues, violations: Violations, *, field: str = "params") -
 
 def tags(pairs: KeyValues, violations: Violations, *, field: str = "tags") -> dict[str, str]:
     """Run tags with their values cut to length, in the order of keys; the last value of a key wins (MLflow)."""
-    result: dict[str, str] = {}
-    for index, (key, value) in enumerate(pairs):
+    for index, (key, _) in enumerate(pairs):
         _check_key(f"{field}[{index}].key", key, violations)
-        result[key] = value[: limits.MAX_TAG_VALUE_LENGTH]
-    return dict(sorted(result.items()))
+    return _cut_tags(pairs)
+
+
+def initial_tags(pairs: KeyValues, violations: Violations) -> dict[str, str]:
+    """Tags of a new run: as ``tags``, but MLflow does not look at their keys, so any characters are fine."""
+    for index, (key, _) in enumerate(pairs):
+        if not 1 <= len(key) <= limits.MAX_KEY_LENGTH:
+            violations.add(f"tags[{index}].key", f"needs 1 to {limits.MAX_KEY_LENGTH} characters")
+    return _cut_tags(pairs)
+
+
+def _cut_tags(pairs: KeyValues) -> dict[str, str]:
+    return dict(sorted((key, value[: limits.MAX_TAG_VALUE_LENGTH]) for key, value in dict(pairs).items()))
 
 
 def at_most(field: str, items: Sequence[object], limit: int, violations: Violations) -> None:

@@ -107,7 +107,7 @@ async def test_a_run_from_creation_to_its_end(client):
         user_id="ada",
         start_time_ms=1_000,
         params=[types.KeyValue(key="lr", value="0.1")],
-        tags=[types.KeyValue(key="team", value="x")],
+        tags=[types.KeyValue(key="team", value="x"), types.KeyValue(key="any $igns", value="y")],
         lease_ms=60_000,
     )
     await client.runs.LogBatch(
@@ -126,7 +126,11 @@ async def test_a_run_from_creation_to_its_end(client):
     assert ended.run.status == found.status == types.RUN_STATUS_FINISHED
     assert (found.start_time_ms, found.end_time_ms, found.user_id) == (1_000, 2_000, "ada")
     assert [(item.key, item.value) for item in found.params] == [("depth", "3"), ("lr", "0.1")]
-    assert [(item.key, item.value) for item in found.tags] == [("mlflow.runName", "mine"), ("team", "x")]
+    assert [(item.key, item.value) for item in found.tags] == [
+        ("any $igns", "y"),
+        ("mlflow.runName", "mine"),
+        ("team", "x"),
+    ]
     assert list(found.inputs) == [link]
     assert found.HasField("lease_expire_time_ms")
 
@@ -161,6 +165,8 @@ async def test_create_with_a_chosen_id_is_repeatable(client):
         ({"start_time_ms": -1}, "start_time_ms"),
         ({"user_id": "u" * 257}, "user_id"),
         ({"params": [types.KeyValue(key="$", value="")]}, "params[0].key"),
+        ({"tags": [types.KeyValue(key="", value="")]}, "tags[0].key"),
+        ({"tags": [types.KeyValue(key="k" * 251, value="")]}, "tags[0].key"),
     ],
 )
 async def test_wrong_runs_name_their_field(client, fields, field):

@@ -53,7 +53,7 @@ class CreateRunRequest(_message.Message):
     """
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.KeyValue]:
-        """Initial tags."""
+        """Initial tags. Their keys may hold any characters, unlike those of tags that are set later (MLflow's rule)."""
 
     @_builtins.property
     def params(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.KeyValue]:

@@ -43,7 +43,7 @@ def new_run(request: CreateRunRequest) -> NewRun:
         name=request.run_name,
         user_id=request.user_id,
         start_time_ms=request.start_time_ms,
-        tags=rules.tags(tags, violations),
+        tags=rules.initial_tags(tags, violations),
         params=rules.params(params, violations),
         lease_ms=rules.lease_ms(request.lease_ms, violations),
         parent_run_id=rules.run_id(request.parent_run_id, "parent_run_id") if request.parent_run_id else "",
