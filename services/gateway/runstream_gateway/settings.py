@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 from runstream_common.settings import SettingsBlock, StatelessSettings
 
@@ -121,6 +121,11 @@ class GatewaySettings(HttpSettings, StatelessSettings):
         pattern=r"^(https?://[^/?#\s]+[^?#\s]*)?$",
         description="How clients reach the gateway, such as `https://mlflow.example.org/prefix`: what URLs of its own begin "
         "with. Empty means as the request's headers say",
+    )
+    object_store_url: SecretStr = Field(
+        SecretStr(""),
+        description="When it is a folder (`file:///…`) that this process sees too, contents take no detour through the "
+        "artifact service; else not used",
     )
     artifact_verification_seconds: float = Field(
         110.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import os
@@ -10,7 +11,7 @@ import shutil
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from runstream_common.object_store.errors import (
     ChecksumMismatch,
@@ -21,12 +22,15 @@ from runstream_common.object_store.errors import (
 from runstream_common.object_store.keys import checked_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 STAGING = ".staging"
 """Folder of what is being received; a key's names never begin with a dot."""
 STALE_SECONDS = 24 * 3600
 """A temporary file that no one wrote to for this long belongs to a process that died."""
+STALE_UPLOAD_SECONDS = 40 * 24 * 3600
+"""An open upload that no part came to for this long was never noted: those that were are given up after 30 days at most."""
 COPY_CHUNK_BYTES = 64 * 1024 * 1024
 _FILE_MODE = 0o640
 
@@ -182,6 +186,10 @@ class Folder:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
                     path.unlink()
+        for path in self.staging.glob("up-open-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - STALE_UPLOAD_SECONDS:
+                    remove_tree(path)
 
 
 class ObjectWriter:
@@ -262,6 +270,29 @@ def copy_range(reading: int, source: int, writing: int, target: int, size_bytes:
         if not copied:
             raise OSError(errno.EIO, "the file became shorter")
         source, target, size_bytes = source + copied, target + copied, size_bytes - copied
+
+
+def start_flush(descriptor: int, offset: int, size_bytes: int) -> None:
+    """Let the disk begin with what was written, without waiting for it; where the system cannot, it begins by itself later.
+
+    It makes nothing durable, so that its failure is none: the flush that follows tells.
+    """
+    if _SYNC_FILE_RANGE is not None:
+        _SYNC_FILE_RANGE(descriptor, offset, size_bytes, _SYNC_FILE_RANGE_WRITE)
+
+
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    """Linux's sync_file_range(2), which Python has no function for."""
+    function = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if function is None:
+        return None
+    function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    function.restype = ctypes.c_int
+    return cast("Callable[[int, int, int, int], int]", function)
+
+
+_SYNC_FILE_RANGE = _sync_file_range()
+_SYNC_FILE_RANGE_WRITE = 2
 
 
 def sync_folder(folder: Path) -> None:

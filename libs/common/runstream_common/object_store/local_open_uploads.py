@@ -8,7 +8,6 @@ its own and is copied in when the upload is completed. Every function blocks.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import hashlib
@@ -25,22 +24,29 @@ from runstream_common.object_store.errors import (
     PartsNotAccepted,
     UploadNotFound,
 )
-from runstream_common.object_store.local_folder import Folder, copy_range, create, remove_tree, write_all
+from runstream_common.object_store.local_folder import (
+    Folder,
+    copy_range,
+    create,
+    remove_tree,
+    start_flush,
+    write_all,
+)
 from runstream_common.object_store.local_signing import OPEN_UPLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-FLUSH_BYTES = 32 * 1024 * 1024
+FLUSH_BYTES = 8 * 1024 * 1024
 """Written before the disk is made to begin with it, so that the end of a long part does not wait for all of it."""
 
 _UPLOAD_ID = re.compile(r"open-([0-9a-f]{32})-([0-9]{1,5})")
 _RECORD = re.compile(
-    r"([0-9]{1,5}) ([0-9a-f]{8}) ([0-9]{1,16}) ([0-9]{1,16}|[0-9a-f]{32}) ([0-9a-f]{64}|-) ([0-9a-f]{8})"
+    r"([0-9]{1,5}) ([0-9a-f]{8,32}) ([0-9]{1,16}) ([0-9]{1,16}|[0-9a-f]{32}) ([0-9a-f]{64}|-) ([0-9a-f]{8})"
 )
-"""Part number, CRC32, size in bytes, offset in ``data`` or name of the part's own file, SHA-256 of a part with its own file,
-and the CRC32 of the text before it."""
+"""Part number, etag, size in bytes, offset in ``data`` or name of the part's own file, SHA-256 of a part with its own file, and
+the CRC32 of the text before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class OpenShape:
 @dataclass(frozen=True, slots=True)
 class _Received:
     number: int
-    crc32: int
+    etag: str
     size_bytes: int
     place: str
     """Offset in ``data``, or the name of the part's own file."""
@@ -82,8 +88,7 @@ class _Received:
 
     @property
     def stored(self) -> StoredPart:
-        checksum = base64.b64encode(self.crc32.to_bytes(4, "big")).decode()
-        return StoredPart(self.number, self.size_bytes, f"{self.crc32:08x}", checksum)
+        return StoredPart(self.number, self.size_bytes, self.etag, "")
 
 
 class OpenUploads:
@@ -220,14 +225,16 @@ class OpenPartWriter:
         Raises:
             UploadNotFound: the upload was completed or aborted meanwhile.
         """
-        for piece in content:
-            self._crc32 = zlib.crc32(piece, self._crc32)
-            if self._hash is not None:
-                self._hash.update(piece)
         with self._still_open():
-            self._received += write_all(self._file, content, (self._offset or 0) + self._received)
+            # One at a time: what was just hashed is still in the processor's cache when it is written.
+            for piece in content:
+                if self._hash is not None:
+                    self._hash.update(piece)
+                else:
+                    self._crc32 = zlib.crc32(piece, self._crc32)
+                self._received += write_all(self._file, [piece], (self._offset or 0) + self._received)
         if self._received - self._flushed >= FLUSH_BYTES:
-            os.fdatasync(self._file)
+            start_flush(self._file, (self._offset or 0) + self._flushed, self._received - self._flushed)
             self._flushed = self._received
 
     def finish(self) -> str:
@@ -240,7 +247,11 @@ class OpenPartWriter:
             os.fdatasync(self._file)
             self._record()
         self._finished = True
-        return f"{self._crc32:08x}"
+        return self._etag
+
+    @property
+    def _etag(self) -> str:
+        return f"{self._crc32:08x}" if self._hash is None else self._hash.hexdigest()[:32]
 
     def close(self) -> None:
         """Release the files, and remove what was not finished."""
@@ -263,7 +274,7 @@ class OpenPartWriter:
     def _record(self) -> None:
         place = self._name if self._offset is None else str(self._offset)
         sha256 = "-" if self._hash is None else self._hash.hexdigest()
-        text = f"{self._number} {self._crc32:08x} {self._received} {place} {sha256}"
+        text = f"{self._number} {self._etag} {self._received} {place} {sha256}"
         # The line break comes first: a record that a crash cut off spoils itself and not the next one.
         line = f"\n{text} {zlib.crc32(text.encode()):08x}"
         log = os.open(self._upload / "parts", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -313,7 +324,7 @@ def _received(path: Path) -> dict[int, _Received]:
     for line in content.split("\n"):
         match = _RECORD.fullmatch(line)
         if match and int(match[6], 16) == zlib.crc32(line.rpartition(" ")[0].encode()):
-            part = _Received(int(match[1]), int(match[2], 16), int(match[3]), match[4], match[5])
+            part = _Received(int(match[1]), match[2], int(match[3]), match[4], match[5])
             found[part.number] = part
     return found
 

@@ -21,6 +21,7 @@ from runstream_common.object_store.errors import (
 from runstream_common.object_store.keys import blob_key
 from runstream_common.object_store.local_folder import Folder
 from runstream_common.object_store.local_http import LocalHttpServer
+from runstream_common.object_store.local_open_uploads import OpenUploads
 from runstream_common.object_store.local_signing import UrlSigner
 from runstream_common.object_store.local_transfers import PIECE_BYTES
 from runstream_common.object_store.local_uploads import Uploads, UploadShape
@@ -338,7 +339,13 @@ class Bounded:
         self.signer = UrlSigner(SECRET, ShiftedClock())
         self.workers = Workers(4, place="the folder")
         self.server = LocalHttpServer(
-            self.folder, Uploads(self.folder), self.workers, host="127.0.0.1", port=0, **bounds
+            self.folder,
+            Uploads(self.folder),
+            OpenUploads(self.folder),
+            self.workers,
+            host="127.0.0.1",
+            port=0,
+            **bounds,
         )
 
     async def __aenter__(self) -> Bounded:

@@ -7,10 +7,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from runstream_common.errors import Internal
 from starlette.responses import Response
-
-from runstream_gateway.files.object_requests import require_success
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
     from runstream_proto.artifact.v1 import artifact_service_pb2 as pb
     from starlette.types import Receive, Scope, Send
 
-    from runstream_gateway.files.object_requests import ObjectRequests
+    from runstream_gateway.files.objects import Objects
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 _TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
@@ -36,7 +33,7 @@ class FileReply(Response):
 
     Args:
         fetched: the file with its content, or a request for it.
-        requests: to the object store.
+        objects: in the object store.
         headers: further headers; ``Content-Type`` among them.
         span: what to send; None for everything.
     """
@@ -44,13 +41,13 @@ class FileReply(Response):
     def __init__(
         self,
         fetched: pb.FetchArtifactResponse,
-        requests: ObjectRequests,
+        objects: Objects,
         headers: Mapping[str, str],
         span: Span | None,
     ) -> None:
         size_bytes = fetched.artifact.size_bytes
         self._fetched = fetched
-        self._requests = requests
+        self._objects = objects
         self._span = span or Span(0, size_bytes)
         self.status_code = 200 if span is None else 206
         self.background = None
@@ -68,7 +65,9 @@ class FileReply(Response):
             PlatformError: it is.
         """
         if not self._fetched.HasField("content") and self._span.first < self._span.end:
-            self._pieces = self._stream()
+            self._pieces = self._objects.read(
+                self._fetched.request, *self._span, self._fetched.artifact.size_bytes
+            )
             self._first_piece = await anext(self._pieces)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,24 +86,10 @@ class FileReply(Response):
         finally:
             await self._pieces.aclose()
 
-    async def _stream(self) -> AsyncGenerator[bytes, None]:
-        request, (first, end) = self._fetched.request, self._span
-        headers = dict(request.headers)
-        if end - first < self._fetched.artifact.size_bytes:
-            headers["Range"] = f"bytes={first}-{end - 1}"
-        left = end - first
-        async with self._requests.send(request.method, request.url, headers) as answer:
-            await require_success(answer)
-            async for piece in answer.content.iter_any():
-                left -= len(piece)
-                yield piece
-        if left:
-            raise Internal("the object store sent another number of bytes than the file has")
-
 
 async def file_reply(
     fetched: pb.FetchArtifactResponse,
-    requests: ObjectRequests,
+    objects: Objects,
     asked: Mapping[str, str],
     *,
     head: bool,
@@ -116,7 +101,7 @@ async def file_reply(
 
     Args:
         fetched: the file with its content, or a request for it.
-        requests: to the object store.
+        objects: in the object store.
         asked: headers of the request.
         head: whether only the headers are wanted.
         file_name: what a browser saves it as.
@@ -144,7 +129,7 @@ async def file_reply(
         span = asked_span(asked.get("range", ""), artifact.size_bytes)
     if span is not None and span.first >= span.end:
         return Response(status_code=416, headers={"Content-Range": f"bytes */{artifact.size_bytes}"})
-    reply = FileReply(fetched, requests, headers, span)
+    reply = FileReply(fetched, objects, headers, span)
     if not head:
         await reply.prepare()
     return reply

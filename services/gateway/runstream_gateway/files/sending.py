@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from runstream_proto.artifact.v1 import artifact_service_pb2 as pb
 
-from runstream_gateway.files.object_requests import require_success
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from runstream_proto.artifact.v1.artifact_service_pb2_grpc import ArtifactServiceAsyncStub
 
     from runstream_gateway.files.bodies import Body
-    from runstream_gateway.files.object_requests import ObjectRequests
+    from runstream_gateway.files.objects import Objects
 
 LARGEST_PART_BYTES = 1024 * 1024 * 1024
 """Part of a body whose size is known; it is streamed. S3 would take 5 GiB, proxies before it often less."""
@@ -29,15 +27,13 @@ class PartSender:
     """Sends bodies.
 
     Args:
-        requests: to the object store.
+        objects: takes the parts.
         artifacts: signs the parts.
         timeout_seconds: of a call.
     """
 
-    def __init__(
-        self, requests: ObjectRequests, artifacts: ArtifactServiceAsyncStub, timeout_seconds: float
-    ) -> None:
-        self._requests = requests
+    def __init__(self, objects: Objects, artifacts: ArtifactServiceAsyncStub, timeout_seconds: float) -> None:
+        self._objects = objects
         self._artifacts = artifacts
         self._timeout_seconds = timeout_seconds
 
@@ -72,7 +68,7 @@ class PartSender:
             content = b"".join([piece async for piece in body.part(part_bytes)])
             if content or not etags:
                 request = await self._request(opened, len(etags) + 1)
-                etags.append(await self.send_part(request, content, len(content), body))
+                etags.append(await self.send_part(request, _once(content), len(content), body))
             if len(content) < part_bytes:
                 return etags
 
@@ -88,7 +84,7 @@ class PartSender:
     async def send_part(
         self,
         request: types.SignedRequest,
-        content: AsyncIterator[bytes] | bytes,
+        content: AsyncIterator[bytes],
         size_bytes: int | None,
         body: Body,
     ) -> str:
@@ -100,16 +96,14 @@ class PartSender:
             size_bytes: its size; None sends it chunked.
             body: what the content comes from.
         """
-        headers = dict(request.headers)
-        if size_bytes is not None:
-            headers["Content-Length"] = str(size_bytes)
         try:
-            async with self._requests.send(request.method, request.url, headers, content) as answer:
-                await require_success(answer)
-                await answer.read()
-                return answer.headers.get("ETag", "")
+            return await self._objects.put_part(request, content, size_bytes)
         except Exception:
             if body.error is not None:
                 # The client's fault, which only shows as a request of ours that broke off.
                 raise body.error from None
             raise
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from runstream_common.errors import FailedPrecondition, PlatformError, Unavailable
+from runstream_common.object_store.location import LocalLocation, parse_location
 from runstream_proto.artifact.v1 import artifact_service_pb2 as pb
 from runstream_proto.artifact.v1 import types_pb2 as types
 
 from runstream_gateway.files.addresses import host_of_target
+from runstream_gateway.files.local_objects import LocalObjects
 from runstream_gateway.files.object_requests import ObjectRequests
+from runstream_gateway.files.objects import Objects
 from runstream_gateway.files.sending import PartSender
 
 if TYPE_CHECKING:
@@ -48,17 +51,19 @@ class ArtifactFiles:
         self._artifacts = backends.artifacts
         self._timeout_seconds = backends.timeout_seconds
         self._verification_seconds = settings.artifact_verification_seconds
-        self.requests = ObjectRequests(host_of_target(settings.artifact_target))
-        self._sender = PartSender(self.requests, self._artifacts, self._timeout_seconds)
+        self.objects = Objects(
+            ObjectRequests(host_of_target(settings.artifact_target)), _local_objects(settings)
+        )
+        self._sender = PartSender(self.objects, self._artifacts, self._timeout_seconds)
         self._store: pb.DescribeStoreResponse | None = None
 
     async def start(self) -> None:
         """Connects when first used."""
-        await self.requests.start()
+        await self.objects.start()
 
     async def stop(self) -> None:
         """Close the connections."""
-        await self.requests.stop()
+        await self.objects.stop()
 
     async def store(self, *, fresh: bool = False) -> pb.DescribeStoreResponse:
         """How the object store is reached; asked once.
@@ -226,6 +231,12 @@ class ArtifactFiles:
             await self.abort(upload_id)
         except Exception as error:  # noqa: BLE001 - it expires, and what went wrong before is what is told
             log.warning("open_upload_left_behind", upload_id=upload_id, error=str(error))
+
+
+def _local_objects(settings: GatewaySettings) -> LocalObjects | None:
+    url = settings.object_store_url.get_secret_value()
+    location = parse_location(url) if url else None
+    return LocalObjects(location.root) if isinstance(location, LocalLocation) else None
 
 
 def _failure(failure: pb.UploadFailure) -> PlatformError:

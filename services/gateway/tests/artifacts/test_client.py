@@ -137,7 +137,10 @@ def test_a_model_is_logged_registered_and_loaded(tracking: str) -> None:
     table = pd.DataFrame({"x": [1.0, 2.0, 3.0]})
     model = LinearRegression().fit(table, [2.0, 4.0, 6.0])
     name = f"client files {os.urandom(8).hex()}"
-    logged = mlflow.sklearn.log_model(model, name="model", registered_model_name=name, input_example=table)
+    # Requirements are given: finding them out starts another Python.
+    logged = mlflow.sklearn.log_model(
+        model, name="model", registered_model_name=name, pip_requirements=["scikit-learn"]
+    )
 
     for uri in (logged.model_uri, f"runs:/{run_id()}/model", f"models:/{name}/1"):
         loaded = mlflow.pyfunc.load_model(uri)

@@ -93,7 +93,7 @@ async def sent_file(
         fetched = await (files.fetch(place, max_inline_bytes=0) if head else files.fetch(place))
         return await file_reply(
             fetched,
-            files.requests,
+            files.objects,
             request.headers,
             head=head,
             file_name=posixpath.basename(place.path),

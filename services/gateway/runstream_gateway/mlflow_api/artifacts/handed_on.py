@@ -69,7 +69,7 @@ class HandedOn:
         """PUT of a part."""
         body = body_of(request)
         url = await self._url(request)
-        requests = self._files.requests
+        requests = self._files.objects.requests
         try:
             async with requests.send("PUT", url, _passed_on(request), body.rest()) as answer:
                 content = await answer.read()
@@ -91,7 +91,7 @@ class HandedOn:
     async def _pieces(self, request: Request) -> AsyncGenerator[aiohttp.ClientResponse | bytes, None]:
         """First the answer's head, then its body."""
         url = await self._url(request)
-        async with self._files.requests.send(request.method, url, _passed_on(request)) as answer:
+        async with self._files.objects.requests.send(request.method, url, _passed_on(request)) as answer:
             yield answer
             async for piece in answer.content.iter_any():
                 yield piece
