@@ -206,12 +206,14 @@ def test_the_overview_stays_current_by_itself(
         page.goto("/console")
         tile = page.locator(".tiles div", has_text="Dead letters").locator("dd")
         before = int("".join(filter(str.isdigit, tile.inner_text())))
+        tile.locator("a").focus()
         happened(mlflow_stack)
         page.wait_for_function(
             """before => [...document.querySelectorAll('.tiles div')].some((tile) =>
                 tile.textContent.includes('Dead letters') && parseInt(tile.querySelector('dd').textContent) > before)""",
             arg=before,
         )
+        assert page.evaluate("document.activeElement.id") == "to-letters"
 
 
 def test_names_are_kept_in_the_browser(gateway_url: str, browser: Browser) -> None:
