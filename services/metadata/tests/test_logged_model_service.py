@@ -11,6 +11,7 @@ from runstream_common.errors import AlreadyExists, InvalidArgument, NotFound
 from runstream_common.rpc.server import build_server
 from runstream_common.rpc.status import from_rpc_error
 from runstream_metadata.api.logged_model_service import LoggedModelService
+from runstream_metadata.experiments import NewExperiment
 from runstream_metadata.logged_models import LoggedModels
 from runstream_metadata.settings import MetadataSettings
 from runstream_proto.metadata.v1 import logged_model_service_pb2 as pb
@@ -120,17 +121,39 @@ async def test_refusals(stub, method, request_, error, reason):
     assert raised.reason == reason
 
 
-async def test_an_id_of_another_experiment_and_a_page_that_is_too_large(stub, experiments):
-    request = pb.CreateLoggedModelRequest(experiment_id="0", model_id=UNKNOWN)
+async def test_pages_shrink_to_what_fits_into_a_message(stub):
+    for number in range(5):
+        request = pb.CreateLoggedModelRequest(
+            experiment_id="0", name=f"model-{number}", creation_time_ms=number + 1
+        )
+        request.tags.add(key="large", value="x" * 6_000)
+        await stub.CreateLoggedModel(request)
+
+    names, sizes, token = [], [], ""
+    while True:
+        page = await stub.SearchLoggedModels(
+            pb.SearchLoggedModelsRequest(experiment_ids=["0"], page_token=token)
+        )
+        names += [model.name for model in page.models]
+        sizes.append(len(page.models))
+        token = page.next_page_token
+        if not token:
+            break
+    assert names == [f"model-{number}" for number in (4, 3, 2, 1, 0)]
+    assert max(sizes) < 5
+
+
+async def test_a_model_that_fits_into_no_page_is_told(stub):
+    request = pb.CreateLoggedModelRequest(experiment_id="0")
     request.tags.add(key="large", value="x" * 30_000)
-    # A creation is answered whole; a page tells which field to make smaller.
     await stub.CreateLoggedModel(request)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await stub.SearchLoggedModels(pb.SearchLoggedModelsRequest(experiment_ids=["0"]))
     assert "page_size" in str(from_rpc_error(refused.value))
 
-    from runstream_metadata.experiments import NewExperiment
 
+async def test_an_id_of_another_experiment_is_refused(stub, experiments):
+    await stub.CreateLoggedModel(pb.CreateLoggedModelRequest(experiment_id="0", model_id=UNKNOWN))
     other, _ = await experiments.create(NewExperiment("other"))
     taken = pb.CreateLoggedModelRequest(experiment_id=str(other.experiment_id), model_id=UNKNOWN)
     with pytest.raises(grpc.aio.AioRpcError) as refused:

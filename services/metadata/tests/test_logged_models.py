@@ -22,6 +22,7 @@ from runstream_metadata.errors import (
 from runstream_metadata.experiments import NewExperiment
 from runstream_metadata.logged_model_entities import LoggedModelStatus, ModelMetric, NewLoggedModel
 from runstream_metadata.logged_models import LoggedModels
+from runstream_metadata.store import logged_model_queries
 
 UNKNOWN = f"m-{'0' * 32}"
 PLAIN = NewLoggedModel(
@@ -201,6 +202,25 @@ async def test_metrics_are_filed_once_with_run_and_dataset(models, create, make_
         (-0.25, "train"),
     ]
     assert {metric.run_id for metric in found} == {run.run_id}
+
+
+async def test_of_too_many_points_the_newest_are_shown(models, create, make_run, monkeypatch):
+    model, other, run = await create(), await create(), await make_run()
+    await models.log_metrics(
+        [
+            ModelMetric(one.model_id, run.run_id, f"k{step % 2}", 1.0, step, 100 - step)
+            for one in (model, other)
+            for step in range(5)
+        ]
+    )
+    monkeypatch.setattr(logged_model_queries, "MAX_SHOWN_METRICS", 3)
+    for one in (model, other):
+        found = (await models.get(one.model_id)).metrics
+        assert [(metric.key, metric.timestamp_ms) for metric in found] == [
+            ("k0", 98),
+            ("k0", 100),
+            ("k1", 99),
+        ]
 
 
 async def test_a_nan_is_kept_and_is_one_point(models, create, make_run):

@@ -150,7 +150,7 @@ class LoggedModel(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelMetric]:
-        """Every point that was filed under it."""
+        """The points that were filed under it, by key, timestamp and step; of more than 40,000 the newest."""
 
     def __init__(
         self,
@@ -664,7 +664,7 @@ class SearchLoggedModelsRequest(_message.Message):
     filter: _builtins.str
     """Filter; empty means all."""
     page_size: _builtins.int
-    """1 to 50,000; 0 means 50."""
+    """1 to 50,000; 0 means 50. A page may hold fewer models and yet have a next one, since it must fit into a message."""
     page_token: _builtins.str
     """Token of the previous answer; empty for the first page."""
     @_builtins.property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runstream_common.errors import InvalidArgument
@@ -109,14 +110,18 @@ class LoggedModelService(pb_grpc.LoggedModelServiceServicer):
     async def SearchLoggedModels(
         self, request: pb.SearchLoggedModelsRequest, context: Context
     ) -> pb.SearchLoggedModelsResponse:
-        """One page of a search."""
-        models, next_page_token = await self._models.search(mapping.logged_model_search(request))
-        answer = pb.SearchLoggedModelsResponse(
-            models=[mapping.logged_model_message(model) for model in models],
-            next_page_token=next_page_token,
-        )
-        check_answer_size(answer, self._max_message_bytes, "page_size")
-        return answer
+        """One page of a search, with fewer models than asked for when their points do not fit into a message."""
+        search = mapping.logged_model_search(request)
+        while True:
+            models, next_page_token = await self._models.search(search)
+            answer = pb.SearchLoggedModelsResponse(
+                models=[mapping.logged_model_message(model) for model in models],
+                next_page_token=next_page_token,
+            )
+            if answer.ByteSize() <= self._max_message_bytes or len(models) <= 1:
+                check_answer_size(answer, self._max_message_bytes, "page_size")
+                return answer
+            search = replace(search, page_size=len(models) // 2)
 
 
 def _required(field: str, text: str) -> str:

@@ -31,7 +31,11 @@ SELECT_TAGS = _SELECT_TEXTS.format(table="logged_model_tag")
 
 SELECT_METRICS = """
 SELECT model_id, run_id, key, value, step, timestamp_ms, dataset_name, dataset_digest
-FROM metadata.logged_model_metric WHERE model_id = ANY($1::uuid[])
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY model_id ORDER BY timestamp_ms DESC, step DESC, metric_id DESC) AS age
+    FROM metadata.logged_model_metric WHERE model_id = ANY($1::uuid[])
+) AS point
+WHERE age <= $2
 ORDER BY model_id, key COLLATE "C", timestamp_ms, step, run_id, metric_id
 """
 
@@ -40,6 +44,9 @@ SELECT key FROM metadata.logged_model_param WHERE model_id = $1 AND key = ANY($2
 """
 
 SELECT_KEYS = "SELECT model_id FROM metadata.logged_model WHERE model_id = ANY($1::uuid[])"
+
+MAX_SHOWN_METRICS = 40_000
+"""Points of one model that an answer holds, the newest ones: what fits into a message with long keys and names."""
 
 STATUSES = {int(status): status for status in LoggedModelStatus}
 
@@ -52,7 +59,7 @@ async def select_models(connection: Connection, model_ids: Sequence[str]) -> lis
         return []
     params = _texts(await connection.fetch(SELECT_PARAMS, keys))
     tags = _texts(await connection.fetch(SELECT_TAGS, keys))
-    metrics = _metrics(await connection.fetch(SELECT_METRICS, keys))
+    metrics = _metrics(await connection.fetch(SELECT_METRICS, keys, MAX_SHOWN_METRICS))
     return [
         _model(rows[key], params=params.get(key, {}), tags=tags.get(key, {}), metrics=metrics.get(key, ()))
         for key in keys
