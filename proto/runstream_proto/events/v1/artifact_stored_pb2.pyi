@@ -69,7 +69,7 @@ class ArtifactStored(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     OCCURRED_TIME_MS_FIELD_NUMBER: _builtins.int
     owner_kind: _builtins.str
-    """Whose files: "run", "logged_model", "model_version" or "trace"."""
+    """Whose files: "run", "logged_model", "model_version", "trace" or "proxy" (what MLflow clients put where none of these is)."""
     owner_id: _builtins.str
     """Id of the owner; for a run the run id."""
     occurred_time_ms: _builtins.int

@@ -76,8 +76,8 @@ def safe_path(text: str) -> str:
     Raises:
         MlflowException: "Invalid path", if it leads out of the tree by any reading.
     """
-    path: str = validate_path_is_safe(text)
-    return posixpath.normpath(path) if path.strip("/.") else path.strip("/.")
+    path = posixpath.normpath(validate_path_is_safe(text))
+    return "" if path == "." else path
 
 
 def located(path: str) -> Owned:
@@ -96,7 +96,10 @@ def located(path: str) -> Owned:
 
 def place_of_uri(uri: str) -> Place | None:
     """Where files lie whose location a client was given; None when they are not kept here."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return None
     if parts.scheme == "mlflow-artifacts":
         path = parts.path
     elif parts.scheme in ("http", "https") and _HTTP_ROUTE in parts.path:
