@@ -42,7 +42,7 @@ def model_created(
     now_ms: int,
 ) -> Change:
     """A model or prompt was created."""
-    data = {"name": name, "tags": _shown_tags(tags, prompt=prompt), "description": description or None}
+    data = {"name": name, "tags": _shown_tags(tags, prompt=prompt), "description": description}
     return Change(
         chain=model_chain(model_id),
         action="model.created",

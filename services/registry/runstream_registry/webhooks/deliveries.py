@@ -94,7 +94,9 @@ class Deliveries:
             raise WebhookNotFound(webhook_id)
         told = event or webhook.events[0]
         example = EXAMPLES[told.entity][told.action]
-        body = body_json(Notice(told.entity, told.action, example["name"], example), self._clock.now_ms())
+        # Not every event is about a model.
+        notice = Notice(told.entity, told.action, example.get("name", ""), example)
+        body = body_json(notice, self._clock.now_ms())
         return await self._call(webhook.url, secrets, str(uuid.uuid4()), body)
 
     async def redeliver(self, delivery_id: str) -> None:

@@ -13,6 +13,7 @@ from runstream_common.rpc.status import from_rpc_error
 from runstream_proto.registry.v1 import webhook_service_pb2 as pb
 from runstream_proto.registry.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from runstream_registry.jobs.expire_deliveries import DeliveryExpiry
+from runstream_registry.notices import EXAMPLES
 from runstream_registry.store import delivery_repository
 from runstream_registry.webhook_wiring import WebhookParts
 from runstream_registry.webhooks import deliveries, webhooks
@@ -85,7 +86,7 @@ async def test_everything_that_is_wrong_is_named_at_once(client):
         events=[pb.WebhookEvent(entity="X")],
         description="d" * 1001,
         models="m" * 257,
-        secret="short",
+        secret="s" * 1_001,
     )
     error = await refusal(client.CreateWebhook(request))
 
@@ -185,7 +186,7 @@ async def test_a_webhook_without_a_secret_gets_one_by_rotation(client, receiver)
 
     assert receiver.calls[0].is_signed_with(told)
     assert " " not in receiver.calls[0].headers["X-MLflow-Signature"]
-    wrong = pb.RotateSecretRequest(webhook_id=made.webhook_id, overlap_hours=169, secret="x")
+    wrong = pb.RotateSecretRequest(webhook_id=made.webhook_id, overlap_hours=169, secret="x" * 1_001)
     error = await refusal(client.RotateSecret(wrong))
     assert {item.field for item in error.violations} == {"overlap_hours", "secret"}
 
@@ -205,6 +206,16 @@ async def test_a_test_tells_what_the_receiver_said(client, receiver):
     assert receiver.calls[1].json["data"]["alias"] == "example_alias"
     assert all(call.is_signed_with(SECRET) for call in receiver.calls)
     assert not (await client.ListDeliveries(pb.ListDeliveriesRequest(webhook_id=made.webhook_id))).deliveries
+
+
+async def test_every_event_can_be_tested(client, receiver):
+    made = await create(client, url=receiver.url)
+    events = [(entity, action) for entity, actions in EXAMPLES.items() for action in actions]
+    for entity, action in events:
+        event = pb.WebhookEvent(entity=entity, action=action)
+        answer = await client.TestWebhook(pb.TestWebhookRequest(webhook_id=made.webhook_id, event=event))
+        assert answer.success, (entity, action)
+    assert [(call.json["entity"].upper(), call.json["action"].upper()) for call in receiver.calls] == events
 
 
 async def test_webhooks_are_listed_newest_first_in_pages(client):
