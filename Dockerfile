@@ -1,4 +1,4 @@
-# Every service from one file: `docker build --target ingest .`, and likewise metadata, artifact, registry.
+# Every service from one file: `docker build --target ingest .`, and likewise metadata, artifact, registry, gateway.
 # All targets share their layers and differ only in what they start.
 
 ARG PYTHON_VERSION=3.12
@@ -18,19 +18,30 @@ COPY proto/pyproject.toml proto/
 COPY libs/common/pyproject.toml libs/common/
 COPY libs/client/pyproject.toml libs/client/
 COPY services/artifact/pyproject.toml services/artifact/
+COPY services/gateway/pyproject.toml services/gateway/
 COPY services/ingest/pyproject.toml services/ingest/
 COPY services/metadata/pyproject.toml services/metadata/
 COPY services/registry/pyproject.toml services/registry/
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv sync --frozen --no-dev --no-install-workspace \
-        --package runstream-artifact --package runstream-ingest --package runstream-metadata --package runstream-registry
+        --package runstream-artifact --package runstream-gateway --package runstream-ingest \
+        --package runstream-metadata --package runstream-registry
 
 COPY proto proto
 COPY libs/common libs/common
 COPY services services
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv sync --frozen --no-dev --no-editable \
-        --package runstream-artifact --package runstream-ingest --package runstream-metadata --package runstream-registry
+        --package runstream-artifact --package runstream-gateway --package runstream-ingest \
+        --package runstream-metadata --package runstream-registry
+
+
+# MLflow's web UI is package data of the whole mlflow wheel; the gateway needs its files and none of its dependencies.
+FROM build AS web-ui
+ARG MLFLOW_VERSION=3.17.2
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip download --no-deps --dest /tmp/wheels "mlflow==${MLFLOW_VERSION}" \
+    && /opt/runstream/bin/python -m runstream_gateway.web_ui unpack "/tmp/wheels/mlflow-${MLFLOW_VERSION}-py3-none-any.whl" /opt/mlflow-ui
 
 
 FROM python:${PYTHON_VERSION}-slim AS service
@@ -58,6 +69,14 @@ CMD ["python", "-m", "runstream_artifact"]
 
 FROM service AS registry
 CMD ["python", "-m", "runstream_registry"]
+
+
+FROM service AS gateway
+COPY --from=web-ui /opt/mlflow-ui /opt/mlflow-ui
+ENV RUNSTREAM_MLFLOW_UI_DIR=/opt/mlflow-ui \
+    RUNSTREAM_HTTP_PORT=5000
+EXPOSE 5000
+CMD ["python", "-m", "runstream_gateway"]
 
 
 FROM service AS ingest

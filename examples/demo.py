@@ -38,7 +38,7 @@ from runstream import Client
 from runstream.embedded import stack
 from runstream.embedded.options import DEFAULT_PORT, StackOptions
 from runstream.embedded.ports import is_free
-from runstream.embedded.services import free_stack_port, http_port, stack_ports
+from runstream.embedded.services import free_stack_port, stack_ports
 from runstream.query.plots import draw_terminal, panels_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def embedded_stack(*, keep: bool) -> Iterator[tuple[str, str, Path]]:
     options = StackOptions(
         data_dir=data_dir, port=DEFAULT_PORT if keep and stack_ports_free() else free_stack_port()
     )
-    web_url = f"http://localhost:{http_port(options.port)}"
+    web_url = f"http://localhost:{options.web_port}"
     began = time.monotonic()
     with console.status("Starting PostgreSQL and the services …"):
         url = stack.start_detached(options)

@@ -205,7 +205,9 @@ class ServiceStack:
         self.services = [known[name] for name in names]
         self._environment.update(
             {
-                "RUNSTREAM_SERVICES": ",".join(f"{s.name}={s.target}" for s in self.services),
+                "RUNSTREAM_SERVICES": ",".join(
+                    f"{s.name}={s.target}" for s in self.services if s is not self.gateway
+                ),
                 "RUNSTREAM_METADATA_TARGET": self.metadata.target,
                 "RUNSTREAM_ARTIFACT_TARGET": self.artifact.target,
                 "RUNSTREAM_INGEST_TARGET": self.ingest.target,

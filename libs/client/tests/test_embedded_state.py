@@ -114,8 +114,11 @@ def test_services_get_the_stacks_addresses(tmp_path: Path) -> None:
         "ingest": (6001, 6011),
         "artifact": (6002, 6012),
         "registry": (6003, 6013),
+        "gateway": (6004, 6014),
     }
     assert specs["artifact"].data_port == 6022
+    assert specs["gateway"].data_port == 5950
+    assert specs["gateway"].environment["RUNSTREAM_HTTP_PORT"] == "5950"
     assert specs["artifact"].environment["RUNSTREAM_ARTIFACT_HTTP_PORT"] == "6022"
     addresses = "metadata=:6000,ingest=:6001,artifact=:6002,registry=:6003"
     for spec in specs.values():

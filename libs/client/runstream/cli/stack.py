@@ -21,8 +21,17 @@ def up(
     data_dir: DataDir = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=1, max=65_000, help="The one address for clients; ports after it too.")
+        int, typer.Option(min=51, max=65_000, help="The one address for clients; ports after it too.")
     ] = 5050,
+    http_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65_535,
+            help="MLflow's REST API and the web pages; 50 below --port if not given.",
+            show_default="5000",
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Run in the background; return when ready.")
     ] = False,
@@ -48,6 +57,7 @@ def up(
         data_dir=(data_dir or embedded_options.default_data_dir()).absolute(),
         host=host,
         port=port,
+        http_port=http_port,
         kafka=kafka,
         database_url=database_url,
         object_store_url=object_store_url,
@@ -56,7 +66,8 @@ def up(
     try:
         if detach:
             url = stack.start_detached(choices)
-            typer.echo(f"ready at {url}; stop it with: runstream down --data-dir {choices.data_dir}")
+            typer.echo(f"ready at {url}; MLflow's API and web UI at http://{host}:{choices.web_port}")
+            typer.echo(f"stop it with: runstream down --data-dir {choices.data_dir}")
         else:
             stack.run(choices)
     except (StackRunning, PortTaken, PostgresError, ServiceFailed) as error:

@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, default=default_data_dir())
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    parser.add_argument("--http-port", type=int)
     parser.add_argument("--kafka")
     parser.add_argument("--database-url")
     parser.add_argument("--object-store-url")

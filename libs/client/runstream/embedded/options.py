@@ -6,6 +6,8 @@ from pathlib import Path
 import platformdirs
 
 DEFAULT_PORT = 5050
+HTTP_PORT_DISTANCE = 50
+"""The gateway's HTTP port lies this far below the stack's main one: 5000 beside 5050."""
 ADMIN_PORT_DISTANCE = 10
 """Admin ports lie this far above the services' own: 5060 beside 5050."""
 
@@ -32,7 +34,13 @@ class StackOptions:
     data_dir: Path = field(default_factory=default_data_dir)
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
+    http_port: int | None = None
     kafka: str | None = None
     database_url: str | None = None
     object_store_url: str | None = None
     log_format: str = "console"
+
+    @property
+    def web_port(self) -> int:
+        """Port of the gateway."""
+        return self.port - HTTP_PORT_DISTANCE if self.http_port is None else self.http_port

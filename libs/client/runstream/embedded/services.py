@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from runstream.embedded.options import ADMIN_PORT_DISTANCE, StackOptions
+from runstream.embedded.options import ADMIN_PORT_DISTANCE, HTTP_PORT_DISTANCE, StackOptions
 from runstream.embedded.ports import is_free
 
 PORTS_TO_PICK_FROM = range(15_000, 32_000)
@@ -33,17 +33,17 @@ class ServiceSpec:
     data_port: int | None = None
 
 
+GATEWAY = "gateway"
+"""Speaks HTTP alone, so clients of gRPC are not told of it."""
+
 SERVICE_MODULES = {
     "metadata": "runstream_metadata",
     "ingest": "runstream_ingest",
     "artifact": "runstream_artifact",
     "registry": "runstream_registry",
-    "gateway": "runstream_gateway",
+    GATEWAY: "runstream_gateway",
 }
 """Services in start order with their modules. The first one has the stack's main port."""
-
-HTTP_PORT_DISTANCE = 50
-"""From the gateway's HTTP port up to the stack's main one."""
 
 DATA_PORT_DISTANCE = 20
 """From the artifact service's gRPC port to the HTTP port where it serves files of a local folder."""
@@ -53,15 +53,15 @@ def _data_port(port: int) -> int:
     return port + list(SERVICE_MODULES).index("artifact") + DATA_PORT_DISTANCE
 
 
-def http_port(port: int) -> int:
-    """Port of the gateway, for MLflow's clients and browsers, when `port` is a stack's main one: 5000 with 5050."""
-    return port - HTTP_PORT_DISTANCE
-
-
 def stack_ports(port: int) -> list[int]:
     """Every port that a stack listens on when `port` is its main one."""
     ports = [port + index for index in range(len(SERVICE_MODULES))]
-    return [*ports, *(number + ADMIN_PORT_DISTANCE for number in ports), _data_port(port), http_port(port)]
+    return [
+        *ports,
+        *(number + ADMIN_PORT_DISTANCE for number in ports),
+        _data_port(port),
+        port - HTTP_PORT_DISTANCE,
+    ]
 
 
 def free_stack_port(host: str = "127.0.0.1") -> int:
@@ -82,13 +82,13 @@ def service_specs(options: StackOptions, database_url: str) -> list[ServiceSpec]
     ports = {name: options.port + index for index, name in enumerate(SERVICE_MODULES)}
     shared = {
         # An empty host tells clients to use the host that they reached us by.
-        "RUNSTREAM_SERVICES": ",".join(f"{name}=:{port}" for name, port in ports.items()),
+        "RUNSTREAM_SERVICES": ",".join(f"{name}=:{port}" for name, port in ports.items() if name != GATEWAY),
         "RUNSTREAM_METADATA_TARGET": f"{options.host}:{ports['metadata']}",
         "RUNSTREAM_ARTIFACT_TARGET": f"{options.host}:{ports['artifact']}",
         "RUNSTREAM_INGEST_TARGET": f"{options.host}:{ports['ingest']}",
         "RUNSTREAM_REGISTRY_TARGET": f"{options.host}:{ports['registry']}",
         "RUNSTREAM_HTTP_HOST": options.host,
-        "RUNSTREAM_HTTP_PORT": str(http_port(options.port)),
+        "RUNSTREAM_HTTP_PORT": str(options.web_port),
         "RUNSTREAM_ARTIFACT_HTTP_HOST": options.host,
         "RUNSTREAM_ARTIFACT_HTTP_PORT": str(_data_port(options.port)),
         "RUNSTREAM_BUS_URL": f"kafka://{options.kafka.removeprefix('kafka://')}"
@@ -112,7 +112,7 @@ def service_specs(options: StackOptions, database_url: str) -> list[ServiceSpec]
                 "RUNSTREAM_GRPC_PORT": str(ports[name]),
                 "RUNSTREAM_ADMIN_PORT": str(ports[name] + ADMIN_PORT_DISTANCE),
             },
-            {"artifact": _data_port(options.port), "gateway": http_port(options.port)}.get(name),
+            {"artifact": _data_port(options.port), GATEWAY: options.web_port}.get(name),
         )
         for name, module in SERVICE_MODULES.items()
     ]

@@ -144,6 +144,9 @@ class _Stack:
                 self._state.ready = True
                 self._state.write(self._options.data_dir)
                 self._log.line("up", f"ready in {time.monotonic() - started:.1f} s at {self._url}")
+                self._log.line(
+                    "up", f"MLflow's API and web UI at http://{self._options.host}:{self._options.web_port}"
+                )
                 if on_ready is not None:
                     on_ready(self._url)
                 await _first_of(stop, *tasks, *watch)
@@ -223,10 +226,10 @@ def start_detached(options: StackOptions, *, timeout_seconds: float = 90.0) -> s
 
 def _arguments(options: StackOptions) -> list[str]:
     arguments = ["--data-dir", str(options.data_dir), "--host", options.host, "--port", str(options.port)]
-    for name in ("kafka", "database_url", "object_store_url"):
+    for name in ("http_port", "kafka", "database_url", "object_store_url"):
         value = getattr(options, name)
         if value is not None:
-            arguments += [f"--{name.replace('_', '-')}", value]
+            arguments += [f"--{name.replace('_', '-')}", str(value)]
     return arguments
 
 
