@@ -68,7 +68,7 @@ def all_experiments(client: Client) -> list[str]:
 
 @app.command()
 def show(run_id: RunId, *, url: Url = None, json: Json = False) -> None:
-    """Show one run with its params, latest metrics, tags and inputs."""
+    """Show one run with its params, latest metrics, tags, inputs and logged models."""
     with Client(url) as client:
         run = client.get_run(run_id)
     if json:
@@ -81,6 +81,9 @@ def show(run_id: RunId, *, url: Url = None, json: Json = False) -> None:
     _section("Tags", ["tag", "value"], [list(item) for item in run.tags.items()])
     inputs = [[item.name, item.digest, item.source_type, item.source] for item in run.inputs]
     _section("Inputs", ["dataset", "digest", "source type", "source"], inputs)
+    models: list[list[Any]] = [["used", model_id, None] for model_id in run.model_inputs]
+    models += [["produced", item.model_id, item.step] for item in run.model_outputs]
+    _section("Logged models", ["", "model", "step"], models)
 
 
 def _facts(run: Run) -> list[list[Any]]:

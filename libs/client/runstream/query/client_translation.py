@@ -14,7 +14,7 @@ from runstream_proto.metadata.v1 import metric_service_pb2 as metric_pb
 from runstream_proto.metadata.v1 import types_pb2 as types_pb
 
 from runstream.query.frames import time_of
-from runstream.query.results import DatasetInput, Experiment, MetricPoint, Position, Run
+from runstream.query.results import DatasetInput, Experiment, MetricPoint, ModelOutput, Position, Run
 from runstream.query.results_metrics import MetricHistory, MetricSummary, SampledHistory
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def run_of(message: types_pb.Run) -> Run:
         params=_text_map(message.params),
         tags=_text_map(message.tags),
         inputs=tuple(_input_of(item) for item in message.inputs),
+        model_inputs=tuple(message.model_input_ids),
+        model_outputs=tuple(ModelOutput(item.model_id, item.step) for item in message.model_outputs),
     )
 
 

@@ -98,6 +98,18 @@ class DatasetInput:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """A logged model that a run produced.
+
+    Attributes:
+        step: at which it was produced.
+    """
+
+    model_id: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A run as it was stored when it was read.
 
@@ -110,6 +122,8 @@ class Run:
         lease_expire_time: None for runs without heartbeats.
         parent_run_id: run it is nested in; empty at the top.
         latest: latest point of each metric, by key.
+        model_inputs: ids of logged models that it used.
+        model_outputs: logged models that it produced.
     """
 
     run_id: str
@@ -128,6 +142,8 @@ class Run:
     params: Mapping[str, str]
     tags: Mapping[str, str]
     inputs: tuple[DatasetInput, ...]
+    model_inputs: tuple[str, ...] = ()
+    model_outputs: tuple[ModelOutput, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -151,6 +167,8 @@ class Run:
             "params": dict(self.params),
             "tags": dict(self.tags),
             "inputs": [item.to_dict() for item in self.inputs],
+            "model_inputs": list(self.model_inputs),
+            "model_outputs": [{"model_id": item.model_id, "step": item.step} for item in self.model_outputs],
         }
 
     def facts(self) -> dict[str, Any]:

@@ -52,6 +52,18 @@ def test_a_run_is_shown_whole(cli):
     assert json_of(cli("runs", "show", RUN, "--json"))["run"]["params"] == {"lr": "1", "depth": "3"}
 
 
+def test_logged_models_of_a_run_are_shown(cli, deployment):
+    run = deployment.store.runs[RUN]
+    run.model_input_ids.append("m-used")
+    run.model_outputs.add(model_id="m-made", step=7)
+
+    shown = cli("runs", "show", RUN).stdout
+    assert all(text in shown for text in ("m-used", "m-made", "produced"))
+    told = json_of(cli("runs", "show", RUN, "--json"))["run"]
+    assert told["model_inputs"] == ["m-used"]
+    assert told["model_outputs"] == [{"model_id": "m-made", "step": 7}]
+
+
 def test_runs_are_compared(cli):
     rows = json_of(cli("runs", "compare", f"{0:032x}", RUN, "--only-different", "--json"))["rows"]
     assert [(row["key"], row["values"]) for row in rows] == [("lr", ["0", "1"]), ("loss", [1.0, 0.5])]
