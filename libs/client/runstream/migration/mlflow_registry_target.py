@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
 from mlflow.exceptions import MlflowException
+from mlflow.tracking._tracking_service.utils import _use_tracking_uri
 from runstream_common.errors import AlreadyExists
 
 from runstream.migration.target import ModelCounts
@@ -55,6 +56,18 @@ class MlflowRegistryTarget:
                 )
             return
         tags = [ModelVersionTag(key, value) for key, value in version._tags.items()]  # noqa: SLF001 - with the prompt's
+        with _use_tracking_uri(self._reader.uri):  # by which a database resolves models:/m-…
+            self._create_up_to(number, version, source, run_id, tags, model_id)
+
+    def _create_up_to(
+        self,
+        number: int,
+        version: ModelVersion,
+        source: str,
+        run_id: str,
+        tags: list[ModelVersionTag],
+        model_id: str,
+    ) -> None:
         while True:
             made = self._registry.create_model_version(
                 version.name,
