@@ -140,8 +140,8 @@ def artifact_location(location: str, violations: Violations) -> None:
         return
     if any(sign in location for sign in "?#;"):
         violations.add("artifact_location", "must have no query, fragment or parameters")
-    elif urlsplit(location).scheme in {"http", "https"}:
-        violations.add("artifact_location", "must not be http or https")
+    elif urlsplit(location).scheme in {"http", "https", "runs"}:
+        violations.add("artifact_location", "must not be http, https or runs")
 
 
 def lease_ms(value: int, violations: Violations) -> int | None:

@@ -66,6 +66,7 @@ async def test_parallel_jobs_get_one_experiment_of_a_name(experiments):
         (NewExperiment("a", "s3://bucket/x?y=1"), "artifact_location"),
         (NewExperiment("a", "s3://bucket/x#y"), "artifact_location"),
         (NewExperiment("a", "https://host/x"), "artifact_location"),
+        (NewExperiment("a", f"runs:/{'0' * 32}/x"), "artifact_location"),
         (NewExperiment("a", "", [("", "v")]), "tags[0].key"),
         (NewExperiment("a", "", [("k" * 251, "v")]), "tags[0].key"),
         (NewExperiment("a", "", [("ok", "v"), ("k", "v" * 20_001)]), "tags[1].value"),
@@ -188,3 +189,20 @@ async def test_tags_are_set_replaced_and_deleted(experiments, clock):
 async def test_a_value_that_text_cannot_hold_is_the_callers_mistake(experiments):
     with pytest.raises(InvalidArgument):
         await experiments.create(NewExperiment("zero \x00 byte"))
+
+
+@pytest.mark.parametrize(
+    ("location", "root"),
+    [
+        ("s3://bucket/x", "s3://bucket/x"),
+        ("s3://bucket/x/", "s3://bucket/x"),
+        ("s3://bucket/x//", "s3://bucket/x/"),
+        ("file:///", "file://"),
+    ],
+)
+async def test_files_of_runs_go_below_the_location(experiments, make_run, location, root):
+    """One slash at the end is not doubled, as in MLflow's `append_to_uri_path`."""
+    experiment, _ = await experiments.create(NewExperiment("a", location))
+    run = await make_run(experiment_id=experiment.experiment_id)
+    assert experiment.artifact_location == location
+    assert run.artifact_uri == f"{root}/{run.run_id}/artifacts"
