@@ -79,7 +79,9 @@ async def started(ingest: MetricIngest, run_ids: Sequence[str]) -> list[asyncio.
     return tasks
 
 
-async def test_requests_that_come_together_share_a_round(services: Services) -> None:
+async def test_requests_that_come_together_share_a_round_and_those_of_a_run_a_message(
+    services: Services,
+) -> None:
     ingest: Any = MetricIngest(services)  # type: ignore[arg-type]
     first, second = active_run(services), active_run(services)
     tasks = await started(ingest, [first])
@@ -87,9 +89,9 @@ async def test_requests_that_come_together_share_a_round(services: Services) -> 
     services.gate.set()
     await asyncio.gather(*tasks)
     assert [sorted(asked) for asked in services.asked] == [[first], sorted([first, second])]
-    assert [[one.run_id for one in batches] for batches in services.taken] == [
-        [first],
-        [first, second, first],
+    assert [[(one.run_id, len(one.series)) for one in batches] for batches in services.taken] == [
+        [(first, 1)],
+        [(first, 2), (second, 1)],
     ]
 
 
