@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 from mlflow.protos import service_pb2 as mlflow_pb
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from runstream_gateway.mlflow_api.artifacts.public_urls import PublicUrls
 
 _OF_PROXY = "/api/2.0/mlflow-artifacts/presigned/{artifact_path:path}"
+_PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
 _OF_RUNS = "/api/2.0/mlflow/artifacts/presigned-"
 DOWNLOAD_SECONDS = 300
 """Life of a download's URL unless asked otherwise (MLflow's default)."""
@@ -60,7 +62,8 @@ class SignedUrls:
         place, above = located(safe_path(given))
         if above or not place.path:
             raise invalid(f"Artifact path refers to a directory, not a file: '{given}'")
-        url, headers, size_bytes = await self._download(request, place, given, DOWNLOAD_SECONDS)
+        proxied = _PROXY + quote(given)
+        url, headers, size_bytes = await self._download(request, place, given, DOWNLOAD_SECONDS, proxied)
         return json_reply({"url": url, "headers": headers, "file_size": size_bytes})
 
     async def download_url(self, request: Request) -> Response:
@@ -72,7 +75,8 @@ class SignedUrls:
         if not 1 <= seconds <= MAX_EXPIRES_SECONDS:
             raise invalid(f"expiration must be between 1 and {MAX_EXPIRES_SECONDS} seconds (got {seconds}).")
         place = run_place(await self._owners.require_run(asked.run_id), path)
-        url, headers, size_bytes = await self._download(request, place, path, seconds)
+        proxied = "/get-artifact?" + urlencode({"run_id": asked.run_id, "path": path})
+        url, headers, size_bytes = await self._download(request, place, path, seconds, proxied)
         answer: dict[str, Any] = {"presigned_url": url, "file_size": size_bytes}
         return json_reply(answer | ({"headers": headers} if headers else {}))
 
@@ -101,12 +105,14 @@ class SignedUrls:
         return json_reply({"presigned_url": self._urls.of_upload(request, opened.upload.upload_id)})
 
     async def _download(
-        self, request: Request, place: Place, shown: str, seconds: int
+        self, request: Request, place: Place, shown: str, seconds: int, proxied: str
     ) -> tuple[str, dict[str, str], int]:
-        """URL, headers and size in bytes."""
+        """URL, headers and size in bytes. An empty file has no object that could be signed for: it is the proxy's."""
         with in_mlflows_words(shown):
             for_client = (await self._files.store()).clients_reach_it
             found = await self._files.signed_fetch(place, for_client=for_client, expires_seconds=seconds)
             signed = found.request
+            if not signed.url:
+                return self._urls.of_path(request, proxied), {}, found.artifact.size_bytes
             url = signed.url if for_client else await self._urls.of_signed(request, signed.url)
         return url, dict(signed.headers), found.artifact.size_bytes

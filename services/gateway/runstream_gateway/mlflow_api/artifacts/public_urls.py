@@ -48,6 +48,10 @@ class PublicUrls:
         """Where a client sends the whole content of an open upload."""
         return f"{self._base(request)}{UPLOADS}/{upload_id}"
 
+    def of_path(self, request: Request, path: str) -> str:
+        """A path of this gateway, with its query, as a client reaches it."""
+        return self._base(request) + path
+
     def _base(self, request: Request) -> str:
         if self._public_url:
             return self._public_url
