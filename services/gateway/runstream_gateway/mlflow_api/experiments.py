@@ -25,7 +25,12 @@ from runstream_gateway.mlflow_api.errors import bad_request, invalid, missing
 from runstream_gateway.mlflow_api.experiment_json import experiment_json
 from runstream_gateway.mlflow_api.identities import experiment_id_text, known_experiment_ids
 from runstream_gateway.mlflow_api.messages import empty_reply, read_message
-from runstream_gateway.mlflow_api.search_filters import check_experiment_search, check_page_size
+from runstream_gateway.mlflow_api.pages import page_parts
+from runstream_gateway.mlflow_api.search_filters import (
+    check_experiment_search,
+    check_page_size,
+    distinct_experiment_order,
+)
 from runstream_gateway.replies import json_reply
 from runstream_gateway.routes import Route
 
@@ -138,23 +143,27 @@ class Experiments:
         asked = await read_message(request, mlflow_pb.SearchExperiments(), schema)
         check_page_size(asked.max_results)
         check_experiment_search(asked.filter, asked.order_by)
-        answer = await call(
+        parts = page_parts(
             self._experiments.SearchExperiments,
             pb.SearchExperimentsRequest(
                 filter=asked.filter,
-                order_by=asked.order_by or _DEFAULT_ORDER,
+                order_by=distinct_experiment_order(asked.order_by) or _DEFAULT_ORDER,
                 view_type=types.ViewType.ValueType(asked.view_type),
-                page_size=asked.max_results,
                 page_token=asked.page_token,
                 mlflow_grammar_only=True,
             ),
-            self._timeout,
+            results="experiments",
+            wanted=asked.max_results,
+            timeout_seconds=self._timeout,
         )
-        page: dict[str, Any] = {}
-        if answer.experiments:
-            page["experiments"] = [experiment_json(item) for item in answer.experiments]
-        if answer.next_page_token:
-            page["next_page_token"] = answer.next_page_token
+        found: list[dict[str, Any]] = []
+        token = ""
+        async for experiments, behind in parts:
+            found += [experiment_json(item) for item in experiments]
+            token = behind
+        page: dict[str, Any] = {"experiments": found} if found else {}
+        if token:
+            page["next_page_token"] = token
         return json_reply(page)
 
     async def update(self, request: Request) -> Response:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING
 
 import msgspec
 from mlflow.entities import DatasetInput
@@ -18,12 +19,15 @@ from runstream_gateway.mlflow_api.errors import bad_request, invalid, missing
 from runstream_gateway.mlflow_api.identities import existing_run_id, known_experiment_ids
 from runstream_gateway.mlflow_api.logged_model_history import with_model
 from runstream_gateway.mlflow_api.messages import empty_reply, read_fast, read_message
+from runstream_gateway.mlflow_api.pages import page_parts
 from runstream_gateway.mlflow_api.run_json import run_info_json, run_json
 from runstream_gateway.mlflow_api.search_filters import MAX_PAGE_SIZE, check_page_size, check_run_search
 from runstream_gateway.replies import json_reply
 from runstream_gateway.routes import Route
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from mlflow.entities import Param
     from mlflow.exceptions import MlflowException
     from runstream_common.errors import PlatformError
@@ -39,6 +43,9 @@ _KEYED = {**_ID, "key": [required, string], "value": [string]}
 
 RUN_NAME_TAG = "mlflow.runName"
 """The tag that mirrors a run's name."""
+
+_RUNS_AT_ONCE = 200
+"""Runs that are encoded without a pause; some milliseconds."""
 
 _VIEW_TYPES = {"ACTIVE_ONLY": 1, "DELETED_ONLY": 2, "ALL": 3}
 
@@ -110,16 +117,22 @@ class Runs:
         asked = await read_fast(request, _run_search_decoder)
         if asked is None or asked.run_view_type not in _VIEW_TYPES or asked.max_results > MAX_PAGE_SIZE:
             asked = await _read_search(request)
-        page = await self.find(asked)
-        answer: dict[str, Any] = {}
-        if page.runs:
-            answer["runs"] = [run_json(run, model_inputs=False) for run in page.runs]
-        if page.next_page_token:
-            answer["next_page_token"] = page.next_page_token
-        return json_reply(answer)
+        pieces: list[bytes] = []
+        token = ""
+        async for runs, behind in self.find(asked):
+            token = behind
+            for start in range(0, len(runs), _RUNS_AT_ONCE):
+                some = runs[start : start + _RUNS_AT_ONCE]
+                pieces.append(msgspec.json.encode([run_json(run, model_inputs=False) for run in some])[1:-1])
+                # Others may go on meanwhile.
+                await asyncio.sleep(0)
+        members = [b'"runs":[' + b",".join(pieces) + b"]"] if pieces else []
+        if token:
+            members.append(b'"next_page_token":' + msgspec.json.encode(token))
+        return json_reply(b"{" + b",".join(members) + b"}")
 
-    async def find(self, asked: RunSearchBody) -> pb.SearchRunsResponse:
-        """One page of runs with every point that was acknowledged before.
+    async def find(self, asked: RunSearchBody) -> AsyncIterator[tuple[list[types.Run], str]]:
+        """One page of runs with every point that was acknowledged before, in parts: runs, and the token behind them.
 
         Raises:
             MlflowException: filter, order, page size, ids or token are wrong.
@@ -131,15 +144,24 @@ class Runs:
             filter=asked.filter,
             order_by=asked.order_by,
             view_type=types.ViewType.ValueType(_VIEW_TYPES[asked.run_view_type]),
-            page_size=asked.max_results,
             page_token=asked.page_token,
             wait_for_latest=True,
             wait_timeout_ms=self._read_wait_ms,
             mlflow_grammar_only=True,
         )
         if not message.experiment_ids:
-            return pb.SearchRunsResponse()
-        return await call(self._runs.SearchRuns, message, self._timeout)
+            return
+        parts = page_parts(
+            self._runs.SearchRuns,
+            message,
+            results="runs",
+            wanted=asked.max_results,
+            timeout_seconds=self._timeout,
+        )
+        async for part in parts:
+            # Waited for once.
+            message.wait_for_latest = False
+            yield part
 
     async def update(self, request: Request) -> Response:
         """runs/update."""

@@ -92,6 +92,14 @@ def check_experiment_search(filter_text: str, order_by: Sequence[str]) -> None:
     _check_order(_parse_experiment_order, order_by)
 
 
+def distinct_experiment_order(order_by: Sequence[str]) -> list[str]:
+    """The items of an order that passed, each key once: MLflow takes repeats, the first of which decides."""
+    first: dict[tuple[str, str], str] = {}
+    for item in order_by:
+        first.setdefault(_parse_experiment_order(item), item)
+    return list(first.values())
+
+
 def check_model_search(filter_text: str, order_by: Sequence[str]) -> None:
     """Refuse a filter or an order of registered models that MLflow refuses.
 

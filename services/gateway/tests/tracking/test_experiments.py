@@ -176,6 +176,8 @@ def test_a_search_pages_through_what_it_finds(rest: Rest) -> None:
     rest_of_it = rest.post("experiments/search", **search, page_token=first["next_page_token"])
     assert [item["name"][-1] for item in rest_of_it["experiments"]] == ["0"]
     assert "next_page_token" not in rest_of_it
+    twice = rest.post("experiments/search", **{**search, "order_by": ["name", "name DESC"]})
+    assert [item["name"][-1] for item in twice["experiments"]] == ["0", "1"]
     search["filter"] += " AND tags.even = 'True'"
     by_query = rest.get("experiments/search", **search)
     assert [item["name"][-1] for item in by_query["experiments"]] == ["2", "0"]

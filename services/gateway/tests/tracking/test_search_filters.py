@@ -11,6 +11,7 @@ from runstream_gateway.mlflow_api.search_filters import (
     check_page_size,
     check_run_search,
     check_version_search,
+    distinct_experiment_order,
 )
 
 Check = Callable[[str, Sequence[str]], None]
@@ -87,6 +88,12 @@ def test_what_mlflow_refuses_is_refused(
         check(filter_text, order_by)
     assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
     assert text in refused.value.message
+
+
+def test_of_a_repeated_key_the_first_decides() -> None:
+    order = ["name DESC", "experiment_id", "`name`", "creation_time"]
+    assert distinct_experiment_order(order) == ["name DESC", "experiment_id", "creation_time"]
+    assert distinct_experiment_order(order[::-1]) == ["creation_time", "`name`", "experiment_id"]
 
 
 @pytest.mark.parametrize(("size", "text"), [(0, "a positive integer"), (50_001, "at most 50000")])

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from graphql import GraphQLResolveInfo
+    from runstream_proto.metadata.v1 import types_pb2 as types
     from starlette.requests import Request
 
     from runstream_gateway.backends import Backends
@@ -124,11 +125,15 @@ async def search_runs(_: Any, info: GraphQLResolveInfo, **arguments: Any) -> dic
     """Query.mlflowSearchRuns and the mutation of that name."""
     asked = run_search(_message(mlflow_pb.SearchRuns(), arguments))
     visit: Visit = info.context
-    found = await visit.reads.runs.find(asked)
-    page = tuple(run.run_id for run in found.runs)
+    runs: list[types.Run] = []
+    token = ""
+    async for part, behind in visit.reads.runs.find(asked):
+        runs += part
+        token = behind
+    page = tuple(run.run_id for run in runs)
     return {
-        "runs": [{**run_json(run, model_inputs=False), "page": page} for run in found.runs],
-        "next_page_token": found.next_page_token,
+        "runs": [{**run_json(run, model_inputs=False), "page": page} for run in runs],
+        "next_page_token": token,
     }
 
 
