@@ -16,7 +16,8 @@ import grpc
 import psutil
 from runstream.embedded import stack as embedded
 from runstream.embedded.options import StackOptions
-from runstream.embedded.services import free_stack_port, http_port
+from runstream.embedded.ports import free_port
+from runstream.embedded.services import free_stack_port
 from runstream.embedded.state import read_state
 
 T = TypeVar("T")
@@ -75,6 +76,7 @@ def running_stack(
     options = StackOptions(
         data_dir=data_dir,
         port=port,
+        web_port=free_port(),
         kafka=kafka,
         database_url=database_url,
         object_store_url=object_store_url,
@@ -88,7 +90,7 @@ def running_stack(
             f"127.0.0.1:{port}",
             f"127.0.0.1:{port + 1}",
             f"127.0.0.1:{port + 3}",
-            f"http://127.0.0.1:{http_port(port)}",
+            f"http://127.0.0.1:{options.web_port}",
         )
     finally:
         embedded.stop(data_dir)
