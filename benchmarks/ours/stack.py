@@ -16,7 +16,6 @@ import grpc
 import psutil
 from runstream.embedded import stack as embedded
 from runstream.embedded.options import StackOptions
-from runstream.embedded.ports import free_port
 from runstream.embedded.services import free_stack_port
 from runstream.embedded.state import read_state
 
@@ -76,7 +75,6 @@ def running_stack(
     options = StackOptions(
         data_dir=data_dir,
         port=port,
-        web_port=free_port(),
         kafka=kafka,
         database_url=database_url,
         object_store_url=object_store_url,
