@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
 import jinja2
+from markupsafe import Markup, escape
 from runstream_common.errors import PlatformError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -53,7 +54,7 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._templates.filters.update(when=_when, iso=_iso, size=_size, number=_number)
+        self._templates.filters.update(when=_when, iso=_iso, size=_size, number=_number, marked=_marked)
         self._templates.globals.update(at=self.at, asset=self._asset, release=__version__, themes=THEMES)
 
     @property
@@ -155,3 +156,11 @@ def _size(size_bytes: int | None) -> str:
 
 def _number(value: int) -> str:
     return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _marked(text: str) -> Markup:
+    """Text with words in back-ticks as code."""
+    parts = escape(text).split("`")
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
+    )

@@ -34,6 +34,7 @@ from services.gateway.tests.console.support import Somebody, Story
         ("/audit?model={model}", "alias.promoted"),
         ("/audit/verification?chain=policies", "all is well"),
         ("/api", "/api/runstream/v1/models/{{model}}/promotions"),
+        ("/api", "<code>next_page_token</code>"),
     ],
 )
 def test_a_page_shows_what_there_is(visitor: Somebody, story: Story, path: str, shows: str) -> None:

@@ -12,6 +12,7 @@ from runstream_gateway.control.promotions import promotion_of
 from runstream_gateway.control.values import Target
 from runstream_proto.registry.v1 import promotion_service_pb2 as pb
 
+CHAMPION = pb.Target(alias="champion")
 NUMBERS = {"nan": math.nan, "up": math.inf, "down": -math.inf, "some": 0.1}
 
 
@@ -24,11 +25,14 @@ def test_numbers_that_are_not_finite_are_told_as_text() -> None:
 
 
 def test_large_numbers_are_numbers() -> None:
-    assert promotion_of(pb.Promotion(sequence=1, version=1, time_ms=2**53 - 1)).time_ms == 2**53 - 1
+    assert (
+        promotion_of(pb.Promotion(sequence=1, version=1, target=CHAMPION, time_ms=2**53 - 1)).time_ms
+        == 2**53 - 1
+    )
 
 
 def test_fields_at_their_default_are_told() -> None:
-    told = promotion_of(pb.Promotion(sequence=1, version=1))
+    told = promotion_of(pb.Promotion(sequence=1, version=1, target=CHAMPION))
     assert (told.reason, told.rollback, told.rules, told.previous_version) == ("", False, [], 0)
 
 
