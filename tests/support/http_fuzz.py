@@ -171,6 +171,38 @@ def requests_for(endpoint: Endpoint, known: Mapping[str, list[Any]]) -> st.Searc
     return st.builds(_request, st.just(endpoint), fields, _path_values(endpoint, known), _bodies())
 
 
+UNDECLARED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("GET", "/ajax-api/2.0/mlflow/metrics/get-history-bulk", ("run_id", "metric_key", "max_results")),
+    ("POST", "/ajax-api/2.0/mlflow/experiments/search-datasets", ("experiment_ids",)),
+    ("GET", "/ajax-api/2.0/mlflow/logged-models/{model_id}/artifacts/files", ("artifact_file_path",)),
+    ("GET", "/get-artifact", ("run_id", "run_uuid", "path")),
+    ("GET", "/model-versions/get-artifact", ("name", "version", "path")),
+    ("POST", "/ajax-api/2.0/mlflow/upload-artifact", ("run_uuid", "path")),
+    ("POST", "/graphql", ("operationName", "query", "variables")),
+)
+"""Method, path and parameters of endpoints that no message declares: the web UI's own."""
+
+
+def undeclared_requests(
+    method: str, path: str, names: tuple[str, ...], known: Mapping[str, list[Any]]
+) -> st.SearchStrategy[Request]:
+    """Requests for an endpoint of `UNDECLARED`, with parameters in the query and, but for GET, in the body."""
+    values = {name: st.one_of(st.sampled_from(known.get(name, ["a"])), WRONG) for name in names}
+    fields = st.fixed_dictionaries({}, optional=values)
+    model_ids = st.sampled_from([*known.get("model_id", ["x"]), "x", "%2e%2e", "%00"])
+
+    def build(
+        query: dict[str, Any], body: dict[str, Any], own: tuple[str, bytes] | None, model_id: str
+    ) -> Request:
+        target = path.replace("{model_id}", model_id) + _query(query)
+        if method == "GET":
+            return Request(method, target, {}, None)
+        content_type, content = own or ("application/json", json.dumps(body).encode())
+        return Request(method, target, {"Content-Type": content_type} if content_type else {}, content)
+
+    return st.builds(build, fields, fields, _bodies(), model_ids)
+
+
 def _field(field: FieldDescriptor, known: Mapping[str, list[Any]], depth: int) -> st.SearchStrategy[Any]:
     right = _right(field, known, depth)
     if field.is_repeated:

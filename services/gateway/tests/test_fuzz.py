@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runstream_gateway.mlflow_api import absent
 
-from tests.support.http_fuzz import FUZZED, Endpoint, Request, endpoints, fault, requests_for
+from tests.support.http_fuzz import (
+    FUZZED,
+    UNDECLARED,
+    Endpoint,
+    Request,
+    endpoints,
+    fault,
+    requests_for,
+    undeclared_requests,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +87,12 @@ def _things(session: requests.Session, url: str) -> dict[str, list[Any]]:
     }
 
 
+def _check(request: Request, answer: requests.Response) -> None:
+    found = fault(answer)
+    told = f"{request.method} {request.path[:500]}\n{request.body!r:.500}\n{answer.text[:500]}"
+    assert found is None, f"{found}\n{told}"
+
+
 @pytest.mark.parametrize("area", sorted(SERVED))
 def test_nothing_makes_it_fail(gateway_url: str, session: requests.Session, area: str) -> None:
     known = _things(session, gateway_url)
@@ -86,12 +101,23 @@ def test_nothing_makes_it_fail(gateway_url: str, session: requests.Session, area
         @FUZZED
         @given(requests_for(endpoint, known))
         def refuse_or_answer(request: Request) -> None:
-            answer = request.send(session, gateway_url)
-            found = fault(answer)
-            told = f"{request.method} {request.path[:500]}\n{request.body!r:.500}\n{answer.text[:500]}"
-            assert found is None, f"{found}\n{told}"
+            _check(request, request.send(session, gateway_url))
 
         refuse_or_answer()
+
+
+@pytest.mark.parametrize(("method", "path", "names"), UNDECLARED, ids=str)
+def test_nothing_makes_the_web_uis_own_endpoints_fail(
+    gateway_url: str, session: requests.Session, method: str, path: str, names: tuple[str, ...]
+) -> None:
+    known = _things(session, gateway_url)
+
+    @FUZZED
+    @given(undeclared_requests(method, path, names, known))
+    def refuse_or_answer(request: Request) -> None:
+        _check(request, request.send(session, gateway_url))
+
+    refuse_or_answer()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "BREW"])
