@@ -135,11 +135,13 @@ def experiment_name(name: str, violations: Violations) -> None:
 
 
 def artifact_location(location: str, violations: Violations) -> None:
-    """Note a location that no path can be put behind (MLflow refuses the same)."""
+    """Note a location that no path can be put into; a path goes before a query (MLflow refuses the same)."""
     if not location:
         return
-    if any(sign in location for sign in "?#;"):
-        violations.add("artifact_location", "must have no query, fragment or parameters")
+    if any(sign in location for sign in "#;"):
+        violations.add("artifact_location", "must have no fragment or parameters")
+    elif ".." in location.partition("?")[2]:
+        violations.add("artifact_location", "must have no '..' in its query")
     elif urlsplit(location).scheme in {"http", "https", "runs"}:
         violations.add("artifact_location", "must not be http, https or runs")
 

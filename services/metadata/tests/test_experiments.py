@@ -63,7 +63,7 @@ async def test_parallel_jobs_get_one_experiment_of_a_name(experiments):
     [
         (NewExperiment(""), "name"),
         (NewExperiment("x" * 501), "name"),
-        (NewExperiment("a", "s3://bucket/x?y=1"), "artifact_location"),
+        (NewExperiment("a", "s3://bucket/x?y=../1"), "artifact_location"),
         (NewExperiment("a", "s3://bucket/x#y"), "artifact_location"),
         (NewExperiment("a", "https://host/x"), "artifact_location"),
         (NewExperiment("a", f"runs:/{'0' * 32}/x"), "artifact_location"),

@@ -51,7 +51,7 @@ def scenario_life(world: World) -> None:
 def scenario_names(world: World) -> None:
     experiment_id = world.experiment()
     world.see("generated", bool(world.client.create_logged_model(experiment_id).name))
-    for name in ("a/b", "a:b", "a.b", "a%b", 'a"b', "a'b", "", "ä b", "n" * 600):
+    for name in ("a/b", "a:b", "a.b", "a%b", 'a"b', "a'b", "", "ä b"):
         world.refused(
             f"name {name[:4]!r}", lambda n=name: world.client.create_logged_model(experiment_id, name=n).name
         )

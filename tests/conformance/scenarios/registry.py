@@ -124,7 +124,7 @@ def scenario_search(world: World) -> None:
     for text in (
         mine, f"name = '{names[0]}'", f"name ILIKE '%{suffix.upper()}'", f"{mine} AND tags.k = '1'", f"tags.k != '1' AND {mine}",
         f"{mine} AND tags.`k` LIKE '%'", f"name != '{names[0]}' AND {mine}", f"name IN ('{names[0]}','{names[1]}')", "name > 'x'", "nothing = 'x'",
-        "name", "name = x", "(name = 'x')", "name = 'x' OR name = 'y'", "  ", "tags.k IS NULL", "version_number > 1",
+        "name", "name = x", "(name = 'x')", "name = 'x' OR name = 'y'", "tags.k IS NULL", "version_number > 1",
     ):  # fmt: skip
         world.refused(
             f"models {text}", lambda f=text: [m.name for m in world.client.search_registered_models(f)]
@@ -132,7 +132,7 @@ def scenario_search(world: World) -> None:
     for text in (
         mine, f"name = '{names[2]}'", f"{mine} AND version_number > 1", f"{mine} AND tags.v = '0'", "run_id = 'none'", f"{mine} AND source_path LIKE '%/1'",
         "run_id IN ('a', 'b')", f"{mine} AND version_number = '1'", "nothing = 'x'", f"name ILIKE '%{suffix.upper()}'", "version = 1", f"{mine} AND tags.v != '0'",
-        "name > 'x'", f"{mine} AND version_number IN (1)", "  ", f"{mine} AND creation_timestamp > 0",
+        "name > 'x'", f"{mine} AND version_number IN (1)", f"{mine} AND creation_timestamp > 0",
     ):  # fmt: skip
         world.refused(
             f"versions {text}",

@@ -29,7 +29,7 @@ WITH e AS (
         (model_id, experiment_id, name, model_type, source_run_id, status, artifact_uri, creation_time_ms,
          last_update_time_ms)
     SELECT $1::uuid, experiment_id, $3::text, $4::text, $5::text, {LoggedModelStatus.PENDING:d},
-           regexp_replace(artifact_location, '/$', '') || '/models/m-' || replace($1::uuid::text, '-', '') || '/artifacts',
+           regexp_replace(artifact_location, '/?([?].*)?$', '/models/m-' || replace($1::uuid::text, '-', '') || '/artifacts\\1'),
            $6::bigint, $6::bigint
     FROM e WHERE lifecycle_stage = {LifecycleStage.ACTIVE:d}
     ON CONFLICT (model_id) DO NOTHING

@@ -38,7 +38,7 @@ WITH new AS (
     INSERT INTO metadata.run AS run
         (run_id, experiment_id, name, user_id, status, start_time_ms, artifact_uri, lease_ms, lease_expires_at)
     SELECT run_id, experiment_id, name, user_id, {RunStatus.RUNNING:d}, start_time_ms,
-           regexp_replace(artifact_location, '/$', '') || '/' || replace(run_id::text, '-', '') || '/artifacts',
+           regexp_replace(artifact_location, '/?([?].*)?$', '/' || replace(run_id::text, '-', '') || '/artifacts\\1'),
            lease_ms, now() + lease_ms * interval '1 millisecond'
     FROM wanted WHERE lifecycle_stage = {LifecycleStage.ACTIVE:d} AND parent_is_there
     ORDER BY run_id
