@@ -165,7 +165,8 @@ def training_seconds(kind: str, uri: str, count: int) -> float:
         uri: tracking URI, or "bare" for the same work without tracking.
         count: calls or models.
     """
-    arguments = [sys.executable, str(_HERE / "training_script.py"), kind, uri, str(count)]
+    # MLflow and scikit-learn warn each other of coming changes with each fit.
+    arguments = [sys.executable, "-W", "ignore", str(_HERE / "training_script.py"), kind, uri, str(count)]
     finished = subprocess.run(
         arguments, check=True, stdout=subprocess.PIPE, text=True, timeout=_TIMEOUT_SECONDS
     )
