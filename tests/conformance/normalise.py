@@ -68,8 +68,10 @@ class Normaliser:
 
     def _ordered(self, items: list[Any], key: str) -> list[Any]:
         """Tags, params and inputs come in whatever order a database has; histories and pages in one that is promised."""
-        if items and all(isinstance(item, dict) and set(item) == {"key", "value"} for item in items):
-            return sorted(items, key=lambda item: str(item["key"]))
+        if items and all(isinstance(item, dict) and {"key", "value"} <= set(item) for item in items):
+            keys = [str(item["key"]) for item in items]
+            # A history has one key many times, in its order.
+            return sorted(items, key=lambda item: str(item["key"])) if len(set(keys)) == len(keys) else items
         return sorted(items, key=repr) if key in _UNORDERED_KEYS else items
 
     def _entity(self, value: Any) -> Any:
@@ -95,6 +97,8 @@ class Normaliser:
             return self._experiments.setdefault(
                 text, f"<experiment {len(self._experiments)}>" if text != "0" else "0"
             )
+        if key == "next_page_token":
+            return "<token>"
         if _GENERATED_NAME.match(text):
             return "<generated name>"
         text = _RUN_ID.sub(self._word("hex"), text)

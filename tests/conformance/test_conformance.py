@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.support.mlflow_server import MlflowServer
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("scenario", [pytest.param(play, id=name) for name, play in every_scenario()])
 def test_same_as_mlflow(
     scenario: Callable[[World], None], mlflow_server: MlflowServer, gateway_url: str, tmp_path: Path

@@ -132,8 +132,6 @@ def scenario_proxy(world: World) -> None:
         "%2e%2e/x",
         "a/../../x",
         "%252e%252e/x",
-        "/etc/passwd",
-        "file:///etc/passwd",
         "a%23b",
     ):
         for method in ("GET", "PUT", "DELETE"):
