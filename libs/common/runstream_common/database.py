@@ -54,6 +54,8 @@ class Database:
         connect_timeout_seconds: longest wait for a new one.
         statement_timeout_ms: longest single statement; 0 is unlimited.
         lock_timeout_ms: longest wait for a lock; 0 is unlimited.
+        durable_commits: False lets a commit return before it is on disk (``synchronous_commit``): a crash of the server
+            may take back what was committed in the last moments, never a part of it.
 
     Errors that leave its context managers are mapped by ``map_database_error``.
     """
@@ -69,6 +71,7 @@ class Database:
         connect_timeout_seconds: float = 5.0,
         statement_timeout_ms: int = 30_000,
         lock_timeout_ms: int = 10_000,
+        durable_commits: bool = True,
     ) -> None:
         self.schema = schema
         self.name = "database"
@@ -84,6 +87,8 @@ class Database:
             # Compiling costs more than our short statements take.
             "jit": "off",
         }
+        if not durable_commits:
+            self._server_settings["synchronous_commit"] = "off"
         # No pre-ping: it is a round trip on the hot path. _discard_closed is the free version of it.
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",

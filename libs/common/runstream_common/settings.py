@@ -253,7 +253,9 @@ def _default(field: Any) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    return "" if value in (None, "", {}, ()) else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return (
+        "" if value in (None, "", {}, ()) else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    )
 
 
 def _bounds(field: Any) -> str:

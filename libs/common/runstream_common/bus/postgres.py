@@ -74,6 +74,7 @@ class PostgresTransport:
             timeout_seconds=settings.publish_timeout_seconds,
         )
         self._database = self._open(SPARE_CONNECTIONS)
+        self._queues: Database | None = None
         self._dead_letters = PostgresDeadLetters(self._database, self._prefix)
         self._groups = PostgresGroups(self._database, self._prefix)
         self._consumers: dict[str, PostgresSubscription] = {}
@@ -86,10 +87,11 @@ class PostgresTransport:
 
     async def start(self, topics: Sequence[Topic], subscriptions: Sequence[Subscription]) -> None:
         if subscriptions:
-            await self._database.stop()
-            self._database = self._open(SPARE_CONNECTIONS + CONNECTIONS_PER_SUBSCRIPTION * len(subscriptions))
-            self._dead_letters = PostgresDeadLetters(self._database, self._prefix)
-            self._groups = PostgresGroups(self._database, self._prefix)
+            # Should a crash take back a claim or a delete, the message comes again, and handlers know it by its id. Waiting
+            # for the disk twice a batch would hold up those who publish, who wait for the same disk.
+            self._queues = self._open(
+                CONNECTIONS_PER_SUBSCRIPTION * len(subscriptions), durable_commits=False
+            )
         async with mapped_errors():
             await ensure_schema(self._database.engine)
             await self.ensure_topics(topics)
@@ -97,9 +99,9 @@ class PostgresTransport:
                 self._database.engine, [(self._prefix + item.topic, item.group) for item in subscriptions]
             )
         await self._publisher.start()
-        for subscription in subscriptions:
-            self._consume(subscription)
-        if subscriptions:
+        if self._queues is not None:
+            for subscription in subscriptions:
+                self._consume(subscription, self._queues)
             self._listen()
         names = [self._prefix + topic.name for topic in topics]
         letters = [self._prefix + item.dead_letter_topic for item in subscriptions]
@@ -124,6 +126,8 @@ class PostgresTransport:
 
     async def stop(self) -> None:
         await self._publisher.stop()
+        if self._queues is not None:
+            await self._queues.stop()
         await self._database.stop()
 
     async def ping(self) -> None:
@@ -222,17 +226,18 @@ class PostgresTransport:
         async with self._database.read() as session:
             return int((await session.execute(_SIZE)).scalar_one())
 
-    def _open(self, connections: int) -> Database:
+    def _open(self, connections: int, *, durable_commits: bool = True) -> Database:
         return Database(
             self._url,
             schema=SCHEMA,
             application_name="runstream-bus",
             pool_size=connections,
             statement_timeout_ms=STATEMENT_TIMEOUT_MS,
+            durable_commits=durable_commits,
         )
 
-    def _consume(self, subscription: Subscription) -> None:
-        engine = self._database.engine.execution_options(isolation_level="AUTOCOMMIT")
+    def _consume(self, subscription: Subscription, queues: Database) -> None:
+        engine = queues.engine.execution_options(isolation_level="AUTOCOMMIT")
         consumer = PostgresSubscription(
             subscription,
             prefix=self._prefix,
