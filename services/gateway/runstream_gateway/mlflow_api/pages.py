@@ -10,7 +10,7 @@ from runstream_common.rpc.status import from_rpc_error
 from runstream_gateway.mlflow_api.errors import translated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 MAX_PART: Final = 1_000
 """Most results of one call: as many as clients usually ask for, and so few that nobody else waits long."""
@@ -20,7 +20,13 @@ _PAGE_TOO_LARGE: Final = "PAGE_TOO_LARGE"
 
 
 async def page_parts(
-    method: Any, message: Any, *, results: str, wanted: int, timeout_seconds: float
+    method: Any,
+    message: Any,
+    *,
+    results: str,
+    wanted: int,
+    timeout_seconds: float,
+    metadata: Sequence[tuple[str, str]] | None = None,
 ) -> AsyncIterator[tuple[list[Any], str]]:
     """A page of a search in parts, each with the token of what is behind it; empty behind the last result.
 
@@ -30,6 +36,7 @@ async def page_parts(
         results: name of the answer's field with the results.
         wanted: results of the page, 1 or more.
         timeout_seconds: after which a call is given up.
+        metadata: of each call.
 
     Raises:
         MlflowException: the service refused, or could not be reached.
@@ -38,7 +45,7 @@ async def page_parts(
     while left:
         message.page_size = min(part, left)
         try:
-            answer = await method(message, timeout=timeout_seconds)
+            answer = await method(message, timeout=timeout_seconds, metadata=metadata)
         except grpc.RpcError as error:
             refusal = from_rpc_error(error)
             if refusal.reason != _PAGE_TOO_LARGE or message.page_size == 1:

@@ -10,7 +10,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 from runstream_common.errors import InvalidArgument
 from runstream_common.rpc.status import to_status
-from runstream_gateway.mlflow_api.registry.pages import MAX_PART, gather_page
+from runstream_gateway.mlflow_api.pages import MAX_PART
+from runstream_gateway.mlflow_api.registry.pages import gather_page
 from runstream_proto.registry.v1 import model_service_pb2 as pb
 from runstream_proto.registry.v1 import types_pb2 as types
 from starlette.requests import Request
