@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from benchmarks import workload
 from benchmarks.peer.http import connect
 from benchmarks.web.files import file_rates
 from benchmarks.web.load import API, Load, Outcome
+from benchmarks.web.pages import runs_page_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +31,7 @@ NAMES = (
     "web_history",
     "web_files",
     "web_training",
+    "web_page",
 )
 """What can be measured, as `--only` takes it."""
 
@@ -44,6 +47,7 @@ UNITS = {
     "web_train_autolog": "s",
     "web_train_log_metric_plugin": "s",
     "web_train_autolog_plugin": "s",
+    "web_page": "ms",
 }
 """Unit of each figure."""
 
@@ -92,6 +96,8 @@ def measure(
         names: of `NAMES`.
         note: takes name and figure, in the unit of `UNITS`.
     """
+    # Filling takes a while: once for all that look at it.
+    filled = functools.cache(server.fill_search)
     with server.client() as client:
         experiment_id = str(client.post("experiments/create", {"name": "web"})["experiment_id"])
     if "web_log_batch" in names:
@@ -103,7 +109,7 @@ def measure(
     if "web_create_run" in names:
         note("web_create_run", best_rate(server.url, "create_run", experiment_id, seconds, (1, 4, 16)))
     if "web_search_runs" in names:
-        note("web_search_runs", search_ms(server, seconds))
+        note("web_search_runs", search_ms(server, filled(), seconds))
     if "web_history" in names:
         note("web_history", history_ms(server, seconds))
     if "web_files" in names:
@@ -115,6 +121,8 @@ def measure(
         note("web_file_down", down)
     if "web_training" in names:
         _training(server, note)
+    if "web_page" in names:
+        note("web_page", page_ms(server, filled()))
 
 
 def best_rate(url: str, kind: str, experiment_id: str, seconds: float, connections: Sequence[int]) -> float:
@@ -129,10 +137,10 @@ def best_rate(url: str, kind: str, experiment_id: str, seconds: float, connectio
     return _rate(Load(url, kind, best, seconds, experiment_id))
 
 
-def search_ms(server: WebServer, seconds: float) -> float:
+def search_ms(server: WebServer, experiment_id: str, seconds: float) -> float:
     """Median time of the first page of a search in many runs; the page is checked."""
     body = {
-        "experiment_ids": [server.fill_search()],
+        "experiment_ids": [experiment_id],
         "filter": workload.SEARCH_FILTER,
         "order_by": [workload.SEARCH_ORDER_BY],
         "max_results": workload.SEARCH_PAGE,
@@ -145,6 +153,13 @@ def search_ms(server: WebServer, seconds: float) -> float:
     if not right or any(found["loss"] >= 0.5 for found in metrics):
         raise RuntimeError("the search did not answer with the right page")
     return _median_ms(server.url, "POST", API + "runs/search", json.dumps(body), seconds)
+
+
+def page_ms(server: WebServer, experiment_id: str) -> float:
+    """Median time until the table of many runs can be used in a browser."""
+    with server.client() as client:
+        newest = client.post("runs/search", {"experiment_ids": [experiment_id], "max_results": 1})["runs"][0]
+    return runs_page_ms(server.url, experiment_id, str(newest["info"]["run_name"]))
 
 
 def history_ms(server: WebServer, seconds: float) -> float:
