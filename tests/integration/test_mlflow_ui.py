@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from tests.support.service_stack import ServiceStack
 
 EXPERIMENT = "browsed"
-MODEL = "browsed-model"
-PROMPT = "browsed-prompt"
+# Digits come first in lists by name, whatever other tests have left.
+MODEL = "0-browsed-model"
+PROMPT = "0-browsed-prompt"
 
 PAGE_TIMEOUT_MS = 30_000
 """The bundle takes seconds of a busy machine's processor; a passing test never waits that long."""

@@ -18,9 +18,6 @@ async def build(runtime: Runtime[GatewaySettings]) -> Service:
     """The parts of this process: a server, or only the group of workers that are servers."""
     if runtime.settings.http_workers > 1:
         return Service([WorkerGroup(runtime)])
-    # MLflow imports pandas wherever it finds it, for data frames that no gateway ever sees: it would add half to the start
-    # and 50 MB to the memory. Without it the package is what mlflow-skinny is alone.
-    sys.modules["pandas"] = None  # type: ignore[assignment]
     # Imported here: a parent of workers needs none of it, and it takes seconds and a hundred megabytes.
     from runstream_gateway import wiring  # noqa: PLC0415
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from unittest.mock import MagicMock
 
@@ -75,6 +76,9 @@ def _try(gateway_url: str, name: str, mode: GenerationMode, checks: list[str]) -
         suppress_health_check=list(HealthCheck),
     )
     def answered(case: Case) -> None:
-        case.call_and_validate(base_url=gateway_url, checks=applied, timeout=60)
+        answer = case.call(base_url=gateway_url, timeout=60)
+        # A line that is longer than the edge reads never reaches an operation.
+        if answer.status_code != HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+            case.validate_response(answer, checks=applied)
 
     answered()

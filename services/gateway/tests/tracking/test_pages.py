@@ -29,7 +29,9 @@ class Search:
         self._runs, self._fit = runs, fit
         self.sizes: list[int] = []
 
-    async def __call__(self, message: pb.SearchRunsRequest, *, timeout: float, metadata: object = None) -> pb.SearchRunsResponse:
+    async def __call__(
+        self, message: pb.SearchRunsRequest, *, timeout: float, metadata: object = None
+    ) -> pb.SearchRunsResponse:
         assert timeout == 5
         self.sizes.append(message.page_size)
         if message.page_size > self._fit:
@@ -75,7 +77,9 @@ async def test_a_refusal_is_told() -> None:
     with pytest.raises(MlflowException, match="too many"):
         await gathered(Search(runs=5, fit=0), wanted=5)
 
-    async def away(message: pb.SearchRunsRequest, *, timeout: float, metadata: object = None) -> pb.SearchRunsResponse:
+    async def away(
+        message: pb.SearchRunsRequest, *, timeout: float, metadata: object = None
+    ) -> pb.SearchRunsResponse:
         raise rpc_error(Unavailable(f"{message.page_size} cannot be had in {timeout} s"))
 
     with pytest.raises(MlflowException, match="cannot be had") as refused:
