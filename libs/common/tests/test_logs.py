@@ -52,8 +52,8 @@ def test_our_records_and_the_libraries_look_the_same() -> None:
 def test_levels_hold_for_us_and_libraries_are_quieter() -> None:
     stream = configured(log_level="info")
     structlog.get_logger("runstream_test").debug("hidden")
-    logging.getLogger("sqlalchemy.engine").info("hidden")
-    logging.getLogger("sqlalchemy.engine").warning("shown")
+    logging.getLogger("aiokafka.cluster").info("hidden")
+    logging.getLogger("aiokafka.cluster").warning("shown")
     assert [line["event"] for line in logged(stream)] == ["shown"]
 
 
