@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_MODELS
 
 from runstream_gateway.mlflow_api.errors import invalid
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _REQUIRED = {"artifact_path", "flavors", "utc_time_created", "run_id"}
-_KEPT = {*_REQUIRED, "model_uuid"}
 
 
 def with_model(tags: Mapping[str, str], model_json: str) -> tuple[str, str]:
@@ -43,6 +41,7 @@ def with_model(tags: Mapping[str, str], model_json: str) -> tuple[str, str]:
 
 
 def _tags_of(model_json: str) -> dict[str, Any]:
+    """What MLflow keeps of a model (mlflow.models.Model.get_tags_dict, release 3.17, which needs the whole package)."""
     try:
         model = json.loads(model_json)
     except (ValueError, RecursionError) as error:
@@ -52,9 +51,21 @@ def _tags_of(model_json: str) -> dict[str, Any]:
     missing_fields = _REQUIRED - set(model)
     if missing_fields:
         raise invalid(f"Model json is missing mandatory fields: {missing_fields}")
-    kept = {key: value for key, value in model.items() if key in _KEPT}
-    try:
-        described: dict[str, Any] = Model.from_dict(kept).get_tags_dict()
-    except Exception as error:  # the model's own code stumbles over odd content; MLflow answers 500
-        raise invalid(f"Malformed model info: {error!r}") from error
-    return described
+    return {
+        "run_id": model["run_id"],
+        "artifact_path": model["artifact_path"],
+        "utc_time_created": str(model["utc_time_created"]),
+        "model_uuid": model.get("model_uuid"),
+        "flavors": _without_config(model["flavors"]),
+    }
+
+
+def _without_config(flavors: Any) -> dict[str, Any]:
+    if flavors is not None and not isinstance(flavors, dict):
+        raise invalid(f"Malformed model info. flavors is {flavors!r}, not a JSON object.")
+    return {
+        flavor: {key: value for key, value in content.items() if key != "config"}
+        if isinstance(content, dict)
+        else content
+        for flavor, content in (flavors or {}).items()
+    }
